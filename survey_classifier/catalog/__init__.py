@@ -1,0 +1,1 @@
+"""The catalog's columns, its parts on disk, and the published file."""

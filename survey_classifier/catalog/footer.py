@@ -1,0 +1,161 @@
+"""What every catalog file says about itself: the VOTable header and the run it comes from.
+
+Owns the keys and texts of the Parquet footer. Does not own the rows nor the writing of files
+(``parts``).
+
+The footer follows VOParquet 1.0 (IVOA Note, January 2025), so that TOPCAT and astropy know units,
+UCDs and descriptions. The header is built here, because a header that all of them take must bound
+the length of strings, have one FIELD for each column in order, and no DATA.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from xml.etree import ElementTree
+
+from survey_classifier.catalog.column import Column
+from survey_classifier.catalog.schema import CatalogSchema
+from survey_classifier.errors import CatalogError
+
+__all__ = ["FINGERPRINT_KEY", "PROVENANCE_KEY", "Provenance", "footer", "votable_xml"]
+
+FINGERPRINT_KEY = "survey_classifier.fingerprint"
+PROVENANCE_KEY = "survey_classifier.provenance"
+
+_VERSION_KEY = "IVOA.VOTable-Parquet.version"
+_CONTENT_KEY = "IVOA.VOTable-Parquet.content"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_DATATYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int16": "short",
+    "int32": "int",
+    "int64": "long",
+    "string": "unicodeChar",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The run that a catalog comes from.
+
+    Raises
+    ------
+    CatalogError
+        If a digest is not a SHA-256, the run has no name, or the time is not ISO 8601.
+    """
+
+    fingerprint: str
+    """SHA-256 over all that changes the run's results, hexadecimal."""
+    run: str
+    """Name of the run."""
+    checkpoint: str
+    """Name of the network."""
+    checkpoint_digest: str
+    """SHA-256 of the network's file, hexadecimal."""
+    configuration: str
+    """The run file with every default filled in, TOML."""
+    versions: Mapping[str, str]
+    """Versions of this package and of those that make its numbers, by name."""
+    created: str
+    """When the run began, ISO 8601 with time zone."""
+
+    def __post_init__(self) -> None:
+        for name in ("fingerprint", "checkpoint_digest"):
+            digest = getattr(self, name)
+            if not _SHA256.fullmatch(digest):
+                raise CatalogError(f"{name} {digest!r} is not a SHA-256; give 64 hex digits")
+        if not self.run:
+            raise CatalogError("the run has no name; give it one")
+        try:
+            zone = datetime.fromisoformat(self.created).tzinfo
+        except ValueError as error:
+            raise CatalogError(f"created {self.created!r} is not an ISO 8601 time") from error
+        if zone is None:
+            raise CatalogError(f"created {self.created!r} has no time zone; add one")
+
+
+def footer(
+    schema: CatalogSchema, provenance: Provenance, n_rows: int, string_widths: Mapping[str, int]
+) -> dict[str, str]:
+    """Return the key-value pairs of a file's footer.
+
+    Parameters
+    ----------
+    schema
+        Columns of the file.
+    provenance
+        Where the rows come from.
+    n_rows
+        Number of rows.
+    string_widths
+        For each string column, the length of its longest value (at least 1), in UTF-16 units.
+    """
+    return {
+        _VERSION_KEY: "1.0",
+        _CONTENT_KEY: votable_xml(schema, provenance, n_rows, string_widths),
+        FINGERPRINT_KEY: provenance.fingerprint,
+        PROVENANCE_KEY: json.dumps({**asdict(provenance), "versions": dict(provenance.versions)}),
+        # astropy cannot read a file without rows, and warns of any other, unless it finds these.
+        **{f"table::len::{name}": str(width) for name, width in string_widths.items()},
+    }
+
+
+def votable_xml(
+    schema: CatalogSchema, provenance: Provenance, n_rows: int, string_widths: Mapping[str, int]
+) -> str:
+    """Return a VOTable 1.4 document that describes the rows and holds none.
+
+    Takes what `footer` takes.
+    """
+    document = ElementTree.Element(
+        "VOTABLE", {"version": "1.4", "xmlns": "http://www.ivoa.net/xml/VOTable/v1.3"}
+    )
+    resource = ElementTree.SubElement(document, "RESOURCE")
+    ElementTree.SubElement(resource, "COOSYS", {"ID": "icrs", "system": "ICRS"})
+    table = ElementTree.SubElement(
+        resource, "TABLE", {"name": _escaped(provenance.run), "nrows": str(n_rows)}
+    )
+    _add_parameters(table, provenance)
+    for column in schema:
+        _add_field(table, column, string_widths)
+    ElementTree.indent(document)
+    return ElementTree.tostring(document, encoding="unicode")
+
+
+def _add_parameters(table: ElementTree.Element, provenance: Provenance) -> None:
+    parameters = {
+        "run": provenance.run,
+        "fingerprint": provenance.fingerprint,
+        "checkpoint": provenance.checkpoint,
+        "checkpoint_digest": provenance.checkpoint_digest,
+        "created": provenance.created,
+        **{f"version_{name}": version for name, version in provenance.versions.items()},
+        "configuration": provenance.configuration,
+    }
+    for name, value in parameters.items():
+        attributes = {"datatype": "unicodeChar", "arraysize": "*", "value": _escaped(value)}
+        ElementTree.SubElement(table, "PARAM", {"name": _escaped(name), **attributes})
+
+
+def _add_field(
+    table: ElementTree.Element, column: Column, string_widths: Mapping[str, int]
+) -> None:
+    attributes = {"name": column.name, "datatype": _DATATYPES[column.dtype]}
+    if column.dtype == "string":
+        attributes["arraysize"] = f"{string_widths[column.name]}*"
+    if column.unit:
+        attributes["unit"] = column.unit
+    attributes["ucd"] = column.ucd
+    if column.ucd.startswith("pos.eq."):
+        attributes["ref"] = "icrs"
+    field = ElementTree.SubElement(table, "FIELD", attributes)
+    ElementTree.SubElement(field, "DESCRIPTION").text = _escaped(column.description)
+
+
+def _escaped(text: str) -> str:
+    r"""Return text with the characters that no XML document may hold as ``\x0b``."""
+    return _NOT_XML.sub(lambda match: match.group().encode("unicode_escape").decode(), text)

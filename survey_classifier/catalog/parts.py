@@ -1,0 +1,226 @@
+"""Catalog files, written whole or not at all, and the parts of a run.
+
+Owns the writing of a file, the names of parts, and which tiles are done. Does not own what the
+footer says (``footer``) nor the making of one file from many (``publish``).
+
+A part appears under its name by a rename, after all of it is on disk; a tile without sources
+writes a part without rows. So a part that is there is done, and nothing else says so. Interrupted
+writes leave hidden ``.tmp`` files, which nothing reads.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from survey_classifier.catalog.footer import FINGERPRINT_KEY, Provenance, footer
+from survey_classifier.catalog.schema import CatalogSchema
+from survey_classifier.errors import CatalogError, RunMismatchError
+
+__all__ = [
+    "CatalogFile",
+    "Provenance",
+    "check_fingerprint",
+    "done_parts",
+    "new_catalog",
+    "part_path",
+    "read_fingerprint",
+    "remove_leftovers",
+    "write_part",
+]
+
+ROWS_PER_GROUP = 65_536
+"""Rows collected before they are written: what a writer holds, and what a reader reads at once."""
+
+_PREFIX, _SUFFIX = "tile-", ".parquet"
+
+
+class CatalogFile:
+    """A catalog that is being written; made by `new_catalog`.
+
+    Parameters
+    ----------
+    writer
+        Open Parquet writer with the schema's columns.
+    schema
+        Columns of every table appended.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, schema: CatalogSchema) -> None:
+        self.n_rows = 0
+        self.string_widths = {c.name: 1 for c in schema if c.dtype == "string"}
+        self._writer = writer
+        self._arrow = schema.arrow
+        self._waiting: list[pa.Table] = []
+
+    def append(self, table: pa.Table) -> None:
+        """Add rows.
+
+        Raises
+        ------
+        CatalogError
+            If the columns are not the schema's.
+        """
+        if not table.schema.equals(self._arrow):
+            raise CatalogError(
+                f"rows with columns {table.schema.names} do not fit the catalog, which has "
+                f"{self._arrow.names}; were they made by another version?"
+            )
+        self.n_rows += table.num_rows
+        for name, width in self.string_widths.items():
+            # No value has more UTF-16 units than bytes in UTF-8, and in ASCII the two are equal.
+            longest = pc.max(pc.binary_length(table[name])).as_py()
+            self.string_widths[name] = max(width, longest or 0)
+        self._waiting.append(table.replace_schema_metadata(None))
+        if sum(waiting.num_rows for waiting in self._waiting) >= ROWS_PER_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as one row group."""
+        rows = pa.concat_tables([self._arrow.empty_table(), *self._waiting])
+        self._waiting = []
+        if rows.num_rows:
+            self._writer.write_table(rows)
+
+
+@contextmanager
+def new_catalog(path: Path, schema: CatalogSchema, provenance: Provenance) -> Iterator[CatalogFile]:
+    """Write a catalog file that appears under its name when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is replaced, its folder is made.
+    schema
+        Columns of the file.
+    provenance
+        Where the rows come from.
+
+    Raises
+    ------
+    CatalogError
+        If the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as stream:
+            # The Arrow schema would be a second copy of all this, as a table parameter in TOPCAT.
+            with pq.ParquetWriter(
+                stream, schema.arrow, compression="zstd", store_schema=False
+            ) as writer:
+                catalog = CatalogFile(writer, schema)
+                yield catalog
+                catalog.flush()
+                writer.add_key_value_metadata(
+                    footer(schema, provenance, catalog.n_rows, catalog.string_widths)
+                )
+            stream.flush()
+            # Else a power cut could leave the name without the bytes.
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CatalogError(f"cannot write {path}: {error}; free or choose another place") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_part(path: Path, table: pa.Table, schema: CatalogSchema, provenance: Provenance) -> None:
+    """Write the rows of one tile, none included.
+
+    Parameters
+    ----------
+    path
+        From `part_path`.
+    table
+        From `CatalogSchema.to_arrow`.
+    schema
+        Columns of the table.
+    provenance
+        Where the rows come from.
+
+    Raises
+    ------
+    CatalogError
+        If the table does not fit the schema, or the file cannot be written.
+    """
+    with new_catalog(path, schema, provenance) as catalog:
+        catalog.append(table)
+
+
+def part_path(folder: Path, tile_name: str) -> Path:
+    """Return the path of a tile's part."""
+    return folder / f"{_PREFIX}{tile_name}{_SUFFIX}"
+
+
+def read_fingerprint(path: Path) -> str:
+    """Return the fingerprint of the run that wrote a catalog file.
+
+    Raises
+    ------
+    CatalogError
+        If the file cannot be read, or says nothing of a run of ours.
+    """
+    try:
+        pairs = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise CatalogError(
+            f"{path} is damaged or no Parquet file ({error}); an interrupted run leaves none such, "
+            "so look at the disk, remove the file and run again"
+        ) from error
+    found = pairs.get(FINGERPRINT_KEY.encode())
+    if found is None:
+        raise CatalogError(f"{path} was not written by survey_classifier; move it elsewhere")
+    return str(found.decode())
+
+
+def check_fingerprint(path: Path, fingerprint: str) -> None:
+    """Refuse a file of another run.
+
+    Raises
+    ------
+    RunMismatchError
+        If it has another fingerprint.
+    CatalogError
+        If the file cannot be read.
+    """
+    found = read_fingerprint(path)
+    if found != fingerprint:
+        raise RunMismatchError(
+            f"{path} belongs to run {found[:12]}, this is run {fingerprint[:12]} (another source "
+            "list, mosaic, checkpoint or setting); choose another `out` or remove the folder"
+        )
+
+
+def done_parts(folder: Path, fingerprint: str) -> set[str]:
+    """Return the names of the tiles whose parts are there.
+
+    Parameters
+    ----------
+    folder
+        The run's folder of parts; it need not exist.
+    fingerprint
+        That of this run.
+
+    Raises
+    ------
+    RunMismatchError
+        If a part belongs to another run.
+    CatalogError
+        If a part cannot be read.
+    """
+    paths = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    for path in paths:
+        check_fingerprint(path, fingerprint)
+    return {path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for path in paths}
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what interrupted writes left; call it while nobody writes to the folder."""
+    for path in folder.glob(f".{_PREFIX}*{_SUFFIX}.*.tmp"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""The exceptions of this package, all of them.
+
+Owns the exception tree; owns no message text (each is written where it is raised: what is
+wrong, the value, the remedy, in one line)::
+
+    SurveyClassifierError
+    ├── InputError                 the user's input cannot be used         exit code 2
+    │   ├── ConfigError            a run file or recipe: key or value
+    │   ├── MosaicError            an image file or a store
+    │   ├── SourcesError           a table of sources, redshifts or labels
+    │   ├── CheckpointError        a checkpoint file, or one that does not fit the mosaic
+    │   ├── CatalogError           a catalog or part that cannot be read or written
+    │   └── RunMismatchError       an output folder that belongs to another run
+    └── RunError                   the work itself failed                  exit code 1
+        ├── ClusterError           no scheduler, no device, workers lost
+        ├── TileError              one tile failed (carries tile, stage and box)
+        └── LostSourcesError       n_in != n_out: must never happen
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "CatalogError",
+    "CheckpointError",
+    "ClusterError",
+    "ConfigError",
+    "InputError",
+    "LostSourcesError",
+    "MosaicError",
+    "RunError",
+    "RunMismatchError",
+    "SourcesError",
+    "SurveyClassifierError",
+    "TileError",
+]
+
+
+class SurveyClassifierError(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    """What the command line exits with."""
+
+
+class InputError(SurveyClassifierError):
+    """The user's input cannot be used; nothing was done."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A run file or a recipe has a wrong key or value."""
+
+
+class MosaicError(InputError):
+    """An image file or a mosaic store cannot be used."""
+
+
+class SourcesError(InputError):
+    """A table of sources, redshifts or labels cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint cannot be read, or does not fit the mosaic."""
+
+
+class CatalogError(InputError):
+    """A catalog or a part of one cannot be read or written."""
+
+
+class RunMismatchError(InputError):
+    """The output folder holds parts of a run with another fingerprint."""
+
+
+class RunError(SurveyClassifierError):
+    """The work itself failed."""
+
+
+class ClusterError(RunError):
+    """The cluster cannot be reached or started, or lost its workers."""
+
+
+class TileError(RunError):
+    """One tile failed.
+
+    Parameters
+    ----------
+    tile
+        Name of the tile, such as ``r003-c011``.
+    stage
+        ``cut`` or ``finish``.
+    box
+        What the tile was reading, as text.
+    reason
+        What went wrong, in a line.
+    """
+
+    def __init__(self, tile: str, stage: str, box: str, reason: str) -> None:
+        # All four go to Exception so that the error survives pickling between processes.
+        super().__init__(tile, stage, box, reason)
+        self.tile, self.stage, self.box, self.reason = tile, stage, box, reason
+
+    def __str__(self) -> str:
+        return f"tile {self.tile} failed in {self.stage} (box {self.box}): {self.reason}"
+
+
+class LostSourcesError(RunError):
+    """The catalog does not hold each input source exactly once."""

@@ -1,0 +1,1 @@
+"""Evidence beside the image: redshift classes, colors, flags, priors and posteriors."""

@@ -1,0 +1,1 @@
+"""Networks, checkpoints with their model cards, and the scorer."""

@@ -1,0 +1,172 @@
+"""The model card: everything that must hold for a network's scores to mean something.
+
+Owns the card's fields, their validation and their text form. Does not own the file that
+carries it (``checkpoint``) or the arithmetic that applies it (``inputs``).
+"""
+
+import re
+from collections.abc import KeysView
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from survey_classifier.errors import CheckpointError
+
+__all__ = ["DataDigest", "ModelCard", "Stretch", "parse_card"]
+
+Architecture = Literal["resnet15", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+# A card is read from a file that anyone may have written: sizes are bounded so that a hostile
+# one can't make us allocate a huge network before its tensors are checked.
+MAX_WIDTH = 512
+MAX_STAMP_PX = 1024
+MAX_NAMES = 64
+
+
+class Stretch(BaseModel):
+    """The fixed stretch of one band, ``asinh(f / softening) / asinh(maximum / softening)``.
+
+    Both constants are in the unit that enters it: nJy per square arcsec where the card's unit
+    is nJy, the values themselves where it is ``display``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    softening: Positive
+    """Where the curve turns from linear to logarithmic; of the order of the noise."""
+    maximum: Positive
+    """The value that becomes 1."""
+
+
+class DataDigest(BaseModel):
+    """One file that the network was trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """The file's own name, without folders."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of its content."""
+    n: Annotated[int, Field(ge=0)]
+    """Objects that came from it (0 for pixels)."""
+
+
+class ModelCard(BaseModel):
+    """What a checkpoint was trained on and how its input is made.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a field is missing, unknown or inconsistent with another; `parse_card` turns that
+        into a `CheckpointError`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Word
+    """Short name, such as ``perseus-sdss``."""
+    description: Annotated[str, Field(min_length=1)]
+    """What it was trained on; says "simulated" where that is so."""
+    architecture: Architecture
+    """The network (see ``resnet``)."""
+    width: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+    """Channels of the first stage; 64 is the published network."""
+    classes: Annotated[tuple[Word, ...], Field(min_length=2, max_length=MAX_NAMES)]
+    """Names of the logits, in order; one of them is ``member``."""
+    bands: Annotated[tuple[Word, ...], Field(min_length=1, max_length=MAX_NAMES)]
+    """Names of the input bands, in the network's order."""
+    unit: Literal["nJy", "display"]
+    """Unit of the mosaic's pixels."""
+    stamp_arcsec: Positive
+    """Side of the stamp on the sky."""
+    stamp_px: Annotated[int, Field(ge=8, le=MAX_STAMP_PX)]
+    """Side of the network's input."""
+    stretch: dict[str, Stretch]
+    """The stretch of each band, by name."""
+    n_views: Literal[1, 2, 4, 8]
+    """Orientations that a score is averaged over, of the eight of the square."""
+    temperature: Positive
+    """Divides the mean logits (Guo et al. 2017)."""
+    prevalence: dict[str, Annotated[float, Field(gt=0, lt=1)]]
+    """Share of each class among the training objects."""
+    label_mapping: dict[str, str]
+    """From the label as the table spells it to the class."""
+    data: tuple[DataDigest, ...]
+    """What it was trained on."""
+    metrics: dict[str, Finite]
+    """Figures on objects that the scoring network had not seen; names say how."""
+    code_version: str
+    """Version of this package that trained it."""
+
+    @property
+    def scale_arcsec(self) -> float:
+        """Pixel scale of the network's input, arcsec per pixel."""
+        return self.stamp_arcsec / self.stamp_px
+
+    @property
+    def member_index(self) -> int:
+        """Index of the class ``member``."""
+        return self.classes.index("member")
+
+    @property
+    def n_channel(self) -> int:
+        """Channels of the network's input: the bands, and one validity channel."""
+        return len(self.bands) + 1
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Check the fields against each other."""
+        _check_unique("classes", self.classes)
+        _check_unique("bands", self.bands)
+        if "member" not in self.classes:
+            raise ValueError(f"classes must hold 'member', got {list(self.classes)}")
+        _check_keys("stretch", self.stretch.keys(), self.bands)
+        _check_keys("prevalence", self.prevalence.keys(), self.classes)
+        if abs(sum(self.prevalence.values()) - 1) > 1e-6:
+            raise ValueError(f"prevalence must add up to 1, got {self.prevalence}")
+        unknown = set(self.label_mapping.values()) - set(self.classes)
+        if unknown:
+            raise ValueError(f"label_mapping leads to {sorted(unknown)}, which are no classes")
+        return self
+
+
+def _check_unique(field: str, names: tuple[str, ...]) -> None:
+    """Raise unless no name occurs twice."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"{field} must not repeat a name, got {list(names)}")
+
+
+def _check_keys(field: str, keys: KeysView[str], names: tuple[str, ...]) -> None:
+    """Raise unless the keys are exactly the names."""
+    if set(keys) != set(names):
+        raise ValueError(f"{field} must be given for exactly {list(names)}, got {sorted(keys)}")
+
+
+def parse_card(text: str | bytes, origin: str) -> ModelCard:
+    """Return the card that a JSON text spells.
+
+    Parameters
+    ----------
+    text
+        JSON of all fields.
+    origin
+        Where the text comes from, for the message.
+
+    Raises
+    ------
+    CheckpointError
+        If the text is no JSON or breaks a rule of the card; names the first broken field.
+    """
+    try:
+        return ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the card"
+        reason = re.sub(r"\s+", " ", first["msg"])
+        raise CheckpointError(
+            f"the model card of {origin} is not valid at {field}: {reason};"
+            " write the checkpoint again with 'survey-classifier train'"
+        ) from error

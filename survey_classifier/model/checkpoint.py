@@ -1,0 +1,258 @@
+"""Checkpoints: one safetensors file with the weights and, in its header, the model card.
+
+Owns the file's layout, its reading and writing, and the shipped checkpoints' folder. Does not
+own the card's rules (``card``) or the network (``resnet``). Reading a card loads no torch, and
+nothing here ever unpickles: a checkpoint is data from strangers.
+
+The layout is that of safetensors: eight bytes with the header's length (little endian), the
+header as JSON, then the tensors. Our header's ``__metadata__`` holds ``format`` and ``card``.
+"""
+
+import hashlib
+import json
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from survey_classifier.errors import CheckpointError
+from survey_classifier.model.card import DataDigest, ModelCard, Stretch, parse_card
+
+if TYPE_CHECKING:
+    import torch
+
+    from survey_classifier.model.resnet import ResNet
+
+__all__ = [
+    "DataDigest",
+    "ModelCard",
+    "Stretch",
+    "file_digest",
+    "load_network",
+    "read_card",
+    "resolve_checkpoint",
+    "save_checkpoint",
+]
+
+SUFFIX = ".safetensors"
+SHIPPED = Path(__file__).parent / "checkpoints"
+FORMAT = "survey_classifier/1"
+FORMAT_KEY, CARD_KEY = "format", "card"
+LENGTH_BYTES = 8
+MAX_HEADER_BYTES = 4 << 20
+
+
+def resolve_checkpoint(name_or_path: str, folder: Path) -> Path:
+    """Return the file that a run's ``checkpoint`` means.
+
+    Parameters
+    ----------
+    name_or_path
+        A shipped name such as ``perseus-sdss``, or a path to a ``.safetensors`` file.
+    folder
+        What a relative path is relative to.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file; names the nearest shipped checkpoint.
+    """
+    if name_or_path.endswith(SUFFIX):
+        path = folder / name_or_path
+        if path.is_file():
+            return path
+        raise CheckpointError(f"there is no checkpoint {path}; correct the path of 'checkpoint'")
+    shipped = {path.stem: path for path in sorted(SHIPPED.glob(f"*{SUFFIX}"))}
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    nearest = get_close_matches(name_or_path, shipped, n=1)
+    hint = f"did you mean {nearest[0]!r}" if nearest else f"shipped are {', '.join(shipped)}"
+    raise CheckpointError(
+        f"there is no shipped checkpoint {name_or_path!r}: {hint},"
+        f" or give a path that ends in {SUFFIX}"
+    )
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as hexadecimal digits.
+
+    Raises
+    ------
+    CheckpointError
+        If the file can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_card(path: Path) -> ModelCard:
+    """Return the model card of a checkpoint, without loading its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the file can't be read, is no checkpoint of this package, or its card is not valid.
+    """
+    try:
+        with path.open("rb") as file:
+            n_bytes = int.from_bytes(file.read(LENGTH_BYTES), "little")
+            # The length comes from the file: never read more than a header can be.
+            text = file.read(n_bytes) if n_bytes <= MAX_HEADER_BYTES else b""
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _card_of_header(path, text, n_bytes)
+
+
+def _card_of_header(path: Path, text: bytes, n_bytes: int) -> ModelCard:
+    """Return the card that a header of ``n_bytes`` holds."""
+    if not 2 <= n_bytes <= MAX_HEADER_BYTES or len(text) < n_bytes:
+        raise CheckpointError(
+            f"{path} is no checkpoint: its header claims {n_bytes} bytes, the file holds"
+            f" {path.stat().st_size}; give a {SUFFIX} file written by 'survey-classifier train'"
+        )
+    metadata = _metadata(path, text)
+    found = metadata.get(FORMAT_KEY)
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path} has the format {found!r}, this version reads {FORMAT!r};"
+            " train it again with 'survey-classifier train'"
+        )
+    card = metadata.get(CARD_KEY)
+    if not isinstance(card, str):
+        raise CheckpointError(
+            f"{path} has no model card; train it again with 'survey-classifier train'"
+        )
+    return parse_card(card, str(path))
+
+
+def _metadata(path: Path, text: bytes) -> dict[str, Any]:
+    """Return the ``__metadata__`` of a safetensors header."""
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint: its header is no JSON;"
+            f" give a {SUFFIX} file written by 'survey-classifier train'"
+        ) from error
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def load_network(path: Path, expected_digest: str | None = None) -> "tuple[ResNet, ModelCard]":
+    """Return the network of a checkpoint, in ``eval`` mode on the CPU, and its card.
+
+    Parameters
+    ----------
+    path
+        The checkpoint.
+    expected_digest
+        SHA-256 that the file must have; None accepts any.
+
+    Raises
+    ------
+    CheckpointError
+        If the file can't be read, has another digest, or its tensors are not exactly those
+        (name, shape, type, finite values) of the network that its card describes.
+    """
+    from survey_classifier.model.resnet import ResNet
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _check_digest(path, content, expected_digest)
+    n_bytes = int.from_bytes(content[:LENGTH_BYTES], "little")
+    card = _card_of_header(path, content[LENGTH_BYTES : LENGTH_BYTES + n_bytes], n_bytes)
+    network = ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
+    tensors = _tensors(path, content)
+    _check_tensors(path, tensors, network)
+    network.load_state_dict(tensors)
+    return network.eval(), card
+
+
+def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
+    """Raise unless the bytes that will be used are those that were planned with."""
+    found = hashlib.sha256(content).hexdigest()
+    if expected is not None and found != expected:
+        raise CheckpointError(
+            f"{path} has the digest {found[:12]}, the run was planned with {expected[:12]};"
+            " put the planned file back, or start a run with another 'out'"
+        )
+
+
+def _tensors(path: Path, content: bytes) -> "dict[str, torch.Tensor]":
+    """Return the tensors of a safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(content)
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} has no readable tensors ({error}); copy or train it again"
+        ) from error
+
+
+def _check_tensors(path: Path, tensors: "dict[str, torch.Tensor]", network: "ResNet") -> None:
+    """Raise unless the tensors are exactly those of the network, and finite."""
+    wanted = network.state_dict()
+    odd = sorted(wanted.keys() ^ tensors.keys())
+    if odd:
+        raise CheckpointError(
+            f"{path} does not fit its card: {len(odd)} tensors are missing or too many,"
+            f" such as {odd[0]!r}; train it again"
+        )
+    for name, tensor in tensors.items():
+        want = wanted[name]
+        if tensor.shape != want.shape or tensor.dtype != want.dtype:
+            raise CheckpointError(
+                f"{path} does not fit its card: {name!r} is {tensor.dtype}{list(tensor.shape)},"
+                f" the card needs {want.dtype}{list(want.shape)}; train it again"
+            )
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path} has values in {name!r} that are not finite; train again")
+
+
+def save_checkpoint(path: Path, network: "ResNet", card: ModelCard) -> None:
+    """Write a checkpoint; the file appears complete or not at all.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.safetensors``; its folder is made if it isn't there.
+    network
+        Not fused.
+    card
+        Must describe this network.
+
+    Raises
+    ------
+    CheckpointError
+        If the network is not the one that the card describes, or the file can't be written.
+    """
+    from safetensors.torch import save
+
+    from survey_classifier.model.resnet import ResNet
+
+    tensors = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    described = ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
+    _check_tensors(path, tensors, described)
+    content = save(tensors, {FORMAT_KEY: FORMAT, CARD_KEY: card.model_dump_json()})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path} can't be written ({error.strerror}); choose another 'out'"
+        ) from error
+
+
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    """Return the error for a file that the system would not read."""
+    return CheckpointError(f"{path} can't be read ({error.strerror}); correct 'checkpoint'")

@@ -1,0 +1,313 @@
+"""What the rest of the package knows of imaging: bands, masks, blocks and where they come from.
+
+Owns the vocabulary (`BandInfo`, `MaskBit`, `PixelBlock`), the seam `PixelSource` and its
+in-memory form `ArrayMosaic`. Does not own the store on disk (``store``) nor any file format
+(``readers``).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntFlag
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from survey_classifier.errors import MosaicError
+from survey_classifier.geometry import Box, overlap
+
+__all__ = [
+    "UNUSABLE",
+    "ArrayMosaic",
+    "BandInfo",
+    "MaskBit",
+    "PixelBlock",
+    "PixelSource",
+    "ReadBand",
+    "SkyGrid",
+    "band_index",
+    "padded_block",
+    "pixel_scale_arcsec",
+]
+
+Unit = Literal["nJy", "display"]
+FloatArray = npt.NDArray[np.float64]
+
+
+class MaskBit(IntFlag):
+    """Bits of a mosaic's mask planes; every survey's own planes are mapped to these."""
+
+    NO_DATA = 1
+    SATURATED = 2
+    BAD = 4
+    COSMIC_RAY = 8
+    BRIGHT_STAR = 16
+    EDGE = 32
+    SUSPECT = 64
+    INTERPOLATED = 128
+
+
+UNUSABLE = MaskBit.NO_DATA | MaskBit.SATURATED | MaskBit.BAD | MaskBit.EDGE
+"""A pixel with any of these bits is not shown to the network; the others only raise flags."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandInfo:
+    """One band of a mosaic."""
+
+    name: str
+    """Band name as the checkpoint's card spells it, such as ``i``."""
+    unit: Unit
+    """``nJy`` per pixel, or ``display`` for an image without photometric calibration."""
+    zero_point: float | None = None
+    """Magnitude of one count in the source file, None for ``display``."""
+    psf_fwhm_arcsec: float | None = None
+    """Seeing, None where the file does not say."""
+    source_files: tuple[str, ...] = ()
+    """Names of the ingested files."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBlock:
+    """Pixels of some bands in one box."""
+
+    box: Box
+    """The box, in pixels of its pyramid level; it may stick out of the mosaic."""
+    bands: tuple[str, ...]
+    """Band names, in the order of the first axis."""
+    flux: npt.NDArray[np.float32]
+    """``(band, y, x)``, in the bands' units; NaN where there is no data."""
+    mask: npt.NDArray[np.uint8]
+    """``(band, y, x)`` of `MaskBit`; NO_DATA outside the mosaic."""
+    level: int = 0
+    """Pyramid level; level k is binned ``2**k`` x ``2**k``, its values are means."""
+
+
+class PixelSource(Protocol):
+    """Where pixels come from: a store, or arrays in memory.
+
+    Implementations are immutable, safe to read from several threads, and cheap to open. `read`
+    never fails for a box that sticks out of the mosaic: what lies outside is NaN and NO_DATA.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the mosaic."""
+
+    @property
+    def bands(self) -> tuple[BandInfo, ...]:
+        """All bands."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)`` of level 0 in pixels."""
+
+    @property
+    def scale_arcsec(self) -> float:
+        """Pixel scale of level 0."""
+
+    @property
+    def n_levels(self) -> int:
+        """Number of pyramid levels, at least 1."""
+
+    @property
+    def chunk_px(self) -> int:
+        """Side of the square that is read at once."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what the mosaic holds, hexadecimal."""
+
+    def world_to_pixel(
+        self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return ``(x, y)`` on level 0; NaN where a position is NaN or not on the projection."""
+
+    def pixel_to_world(
+        self, x_px: npt.ArrayLike, y_px: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return ``(ra, dec)`` in degrees, right ascension in [0, 360)."""
+
+    def read(self, box: Box, bands: Sequence[str], level: int = 0) -> PixelBlock:
+        """Return the pixels of the named bands in a box of a pyramid level."""
+
+
+def band_index(bands: Sequence[BandInfo], names: Sequence[str], where: str) -> list[int]:
+    """Return the index of each named band.
+
+    Raises
+    ------
+    MosaicError
+        If a band is not there.
+    """
+    known = [band.name for band in bands]
+    for name in names:
+        if name not in known:
+            raise MosaicError(f"{where} has no band {name!r}; it has {', '.join(known)}")
+    return [known.index(name) for name in names]
+
+
+def pixel_scale_arcsec(wcs: WCS) -> float:
+    """Return the pixel scale: the geometric mean over both axes, at the reference pixel."""
+    scales = proj_plane_pixel_scales(wcs.celestial)
+    return float(np.sqrt(scales[0] * scales[1]) * 3600.0)
+
+
+class SkyGrid:
+    """A pixel grid on the sky: what every `PixelSource` with a celestial WCS shares."""
+
+    def __init__(self, wcs: WCS) -> None:
+        self.wcs = wcs
+
+    @cached_property
+    def scale_arcsec(self) -> float:
+        """Pixel scale."""
+        return pixel_scale_arcsec(self.wcs)
+
+    def world_to_pixel(
+        self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `PixelSource.world_to_pixel`.
+
+        A gnomonic projection maps the far hemisphere onto the near one, so whatever lies more
+        than 80 degrees from the reference point is NaN here.
+        """
+        ra, dec = np.broadcast_arrays(
+            np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
+        )
+        near = _separation_cosine(ra, dec, *self.wcs.wcs.crval) > np.cos(np.radians(80.0))
+        x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
+        if near.any():
+            x[near], y[near] = self.wcs.all_world2pix(ra[near], dec[near], 0)
+        return x, y
+
+    def pixel_to_world(
+        self, x_px: npt.ArrayLike, y_px: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `PixelSource.pixel_to_world`."""
+        x, y = np.asarray(x_px, dtype=np.float64), np.asarray(y_px, dtype=np.float64)
+        ra, dec = self.wcs.all_pix2world(x, y, 0)
+        return np.mod(ra, 360.0), np.asarray(dec)
+
+
+def _separation_cosine(
+    ra_deg: FloatArray, dec_deg: FloatArray, ra0_deg: float, dec0_deg: float
+) -> FloatArray:
+    """Return the cosine of the angle to a point; NaN for NaN."""
+    ra, dec, ra0, dec0 = (np.radians(angle) for angle in (ra_deg, dec_deg, ra0_deg, dec0_deg))
+    return np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
+
+
+class ArrayMosaic(SkyGrid):
+    """A mosaic in memory, one pyramid level.
+
+    Parameters
+    ----------
+    name
+        Name of the mosaic.
+    bands
+        The bands, in the order of the arrays' first axis.
+    flux
+        ``(band, y, x)`` in the bands' units; NaN where there is no data.
+    wcs
+        Celestial WCS of the grid.
+    mask
+        ``(band, y, x)`` of `MaskBit`; by default NO_DATA where flux is NaN.
+
+    Raises
+    ------
+    MosaicError
+        If the arrays and bands do not agree.
+    """
+
+    n_levels = 1
+
+    def __init__(
+        self,
+        name: str,
+        bands: Sequence[BandInfo],
+        flux: npt.NDArray[np.float32],
+        wcs: WCS,
+        mask: npt.NDArray[np.uint8] | None = None,
+    ) -> None:
+        if flux.ndim != 3 or flux.shape[0] != len(bands):
+            raise MosaicError(f"{name}: flux of shape {flux.shape} for {len(bands)} bands")
+        no_data = np.isnan(flux).astype(np.uint8) * np.uint8(MaskBit.NO_DATA)
+        super().__init__(wcs)
+        self.name = name
+        self.bands = tuple(bands)
+        self._flux = np.asarray(flux, dtype=np.float32)
+        self._mask = no_data if mask is None else (mask | no_data)
+        if self._mask.shape != self._flux.shape:
+            raise MosaicError(f"{name}: mask {self._mask.shape} and flux {flux.shape} differ")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)`` in pixels."""
+        return self._flux.shape[1], self._flux.shape[2]
+
+    @property
+    def chunk_px(self) -> int:
+        """Arrays have no chunks: one pixel."""
+        return 1
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over bands, WCS and pixels."""
+        state = hashlib.sha256(repr(self.bands).encode())
+        state.update(self.wcs.to_header_string(relax=True).encode())
+        state.update(self._flux.tobytes())
+        state.update(self._mask.tobytes())
+        return state.hexdigest()
+
+    def read(self, box: Box, bands: Sequence[str], level: int = 0) -> PixelBlock:
+        """See `PixelSource.read`."""
+        if level != 0:
+            raise MosaicError(f"{self.name} is in memory and has level 0 only, not {level}")
+        index = band_index(self.bands, bands, self.name)
+        return padded_block(box, bands, self.shape, level, self._cut(index))
+
+    def _cut(self, index: Sequence[int]) -> "ReadBand":
+        def read(number: int, slices: tuple[slice, slice]) -> tuple[Any, Any]:
+            return self._flux[index[number]][slices], self._mask[index[number]][slices]
+
+        return read
+
+
+class ReadBand(Protocol):
+    """Reads flux and mask of the n-th requested band within slices of the mosaic."""
+
+    def __call__(self, number: int, slices: tuple[slice, slice], /) -> tuple[Any, Any]:
+        """Return ``(flux, mask)`` arrays of the slices' shape."""
+
+
+def padded_block(
+    box: Box, bands: Sequence[str], shape: tuple[int, int], level: int, read_band: ReadBand
+) -> PixelBlock:
+    """Return a block whose part outside an array of ``shape`` is NaN and NO_DATA.
+
+    Parameters
+    ----------
+    box
+        What to read, in pixels of the level.
+    bands
+        Names of the bands to read.
+    shape
+        ``(ny, nx)`` of the level.
+    level
+        Pyramid level.
+    read_band
+        Reads one band inside the array.
+    """
+    flux = np.full((len(bands), *box.shape), np.nan, dtype=np.float32)
+    mask = np.full((len(bands), *box.shape), MaskBit.NO_DATA, dtype=np.uint8)
+    slices = overlap(box, shape)
+    if slices is not None:
+        large, small = slices
+        for number in range(len(bands)):
+            flux[number][small], mask[number][small] = read_band(number, large)
+    return PixelBlock(box, tuple(bands), flux, mask, level)

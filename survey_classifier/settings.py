@@ -1,0 +1,124 @@
+"""Settings files: TOML into typed, frozen values, with every unknown key refused.
+
+Owns reading a TOML file, the form of its errors and the expansion of paths. Does not own any
+key: each room declares its own settings as a `Settings` subclass.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from survey_classifier.errors import ConfigError
+
+__all__ = ["Settings", "expand_path", "nearest_name", "read_settings"]
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and no key that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def read_settings(path: Path, model: type[AnySettings]) -> AnySettings:
+    """Read a TOML file into a settings model.
+
+    Parameters
+    ----------
+    path
+        The file.
+    model
+        What it must hold; it is validated with ``context={"folder": path.parent}``.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not TOML, or a key or value is wrong; one line, with the
+        nearest known key for an unknown one.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no such file: {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error, model)}") from error
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say the first problem of a validation, in a line."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where!r}; {nearest_name(str(problem['loc'][-1]), _keys(model))}"
+    if problem["type"] == "missing":
+        return f"the key {where!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    # A model's own check names its value; pydantic's says only what was expected.
+    value = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
+    return f"{where}: {message}{value}" if where else f"{message}{value}"
+
+
+def _keys(model: Any) -> set[str]:  # noqa: ANN401 - walks annotations of any form
+    """Return all keys of a model and of the models within it."""
+    keys: set[str] = set()
+    for name, field in getattr(model, "model_fields", {}).items():
+        keys |= {name} | _keys(field.annotation)
+    for argument in getattr(model, "__args__", ()):
+        keys |= _keys(argument)
+    return keys
+
+
+def nearest_name(name: str, known: set[str]) -> str:
+    """Return a remedy for an unknown name: the nearest known one, or all of them.
+
+    Parameters
+    ----------
+    name
+        What was given.
+    known
+        What there is.
+    """
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+
+
+def expand_path(text: str, folder: Path) -> Path:
+    """Return an absolute path from one written in a settings file.
+
+    Parameters
+    ----------
+    text
+        A path, relative to the file's folder; ``${NAME}`` and ``${NAME:-default}`` are taken
+        from the environment and ``~`` is the home folder.
+    folder
+        Folder of the settings file.
+
+    Raises
+    ------
+    ConfigError
+        If a variable without a default is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = os.environ.get(name) or default
+        if found is None:
+            raise ConfigError(f"the path {text!r} needs the environment variable {name}; set it")
+        return found
+
+    return (folder / Path(_VARIABLE.sub(value, text)).expanduser()).resolve()

@@ -1,0 +1,1 @@
+"""Tables of sources and of spectroscopic redshifts, as users bring them."""

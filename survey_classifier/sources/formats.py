@@ -1,0 +1,283 @@
+"""Reading columns out of table files: CSV, FITS, VOTable and Parquet.
+
+Owns the recognition of the format (by content, never by suffix), the translation of foreign
+errors, and the conversion of a column to text, numbers or degrees. Does not know what a source
+or a redshift is.
+
+CSV cells stay text until somebody asks for numbers: an id of nineteen digits or one with leading
+zeros would not survive a guess of its type.
+"""
+
+import difflib
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from xml.parsers.expat import ExpatError
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from astropy import units as u
+from astropy.io import fits, votable
+from astropy.table import meta as table_meta
+from astropy.utils.exceptions import AstropyWarning
+
+from survey_classifier.errors import SourcesError
+
+__all__ = ["RawTable", "read_table"]
+
+_MISSING_TEXT = ("", "--", "-", "na", "n/a", "nan", "none", "null")
+_SNIFF_BYTES = 4096
+_VOPARQUET_CONTENT = b"IVOA.VOTable-Parquet.content"
+_ASTROPY_META = b"table_meta_yaml"
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    pa.ArrowException,
+    ExpatError,
+    fits.VerifyError,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawTable:
+    """Some columns of a table file, as they stand in it.
+
+    Raises
+    ------
+    SourcesError
+        By the reading methods, when a cell is not what is asked for.
+    """
+
+    path: Path
+    """The file, for messages."""
+    data: pa.Table
+    """The columns, one cell a row; null where the file says that there is no value."""
+    units: Mapping[str, str]
+    """Units that the file states, by column name."""
+
+    def __len__(self) -> int:
+        return int(self.data.num_rows)
+
+    def text(self, name: str) -> npt.NDArray[np.object_]:
+        """Return a column as stripped ``str``, '' where there is no value; shape (n,)."""
+        column = self.data.column(name)
+        if pa.types.is_floating(column.type):
+            raise SourcesError(
+                f"column {name!r} of {self.path} holds floating-point numbers where names or "
+                "classes are expected: they lose digits; store it as text or whole numbers"
+            )
+        text = pc.utf8_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))
+        return np.array(text.to_pylist(), dtype=object)
+
+    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column as float64, NaN where there is no value; shape (n,)."""
+        column = self.data.column(name)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return self._parse(name, self.text(name))
+        return _float64(column)
+
+    def angles_deg(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column of angles in degrees, NaN where there is no value; shape (n,).
+
+        A column whose unit the file doesn't state is in degrees already.
+        """
+        values = self.numbers(name)
+        stated = self.units.get(name, "")
+        if not stated:
+            return values
+        unit = u.Unit(stated, parse_strict="silent")
+        if not unit.is_equivalent(u.deg):
+            raise SourcesError(
+                f"column {name!r} of {self.path} has the unit {stated!r}, which is no angle: "
+                "state deg, rad or hourangle"
+            )
+        return np.asarray(values * unit.to(u.deg), dtype=np.float64)
+
+    def _parse(self, name: str, text: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+        values = np.full(len(text), np.nan)
+        for row, cell in enumerate(text):
+            if cell.lower() in _MISSING_TEXT:
+                continue
+            try:
+                values[row] = float(cell)
+            except ValueError:
+                raise SourcesError(
+                    f"column {name!r} of {self.path}, row {row + 1}: {cell!r} is not a number "
+                    "(angles are in decimal degrees, missing values are left empty)"
+                ) from None
+        return values
+
+
+def read_table(path: Path, columns: Iterable[str]) -> RawTable:
+    """Read the named columns of a table file.
+
+    Parameters
+    ----------
+    path
+        A CSV file with a header line (comma, UTF-8), a FITS file (its first table), a VOTable
+        (its first table) or a Parquet file.
+    columns
+        Names of the columns wanted; a name given twice is read once.
+
+    Raises
+    ------
+    SourcesError
+        If the file is missing, unreadable, of another format or without rows, or if it has no
+        such column (the nearest name is suggested).
+    """
+    wanted = list(dict.fromkeys(columns))
+    if not path.is_file():
+        raise SourcesError(f"there is no table {path}: check the path")
+    try:
+        read = _reader(path)
+        with warnings.catch_warnings():
+            # Odd names, units and version attributes are no concern of ours; what cannot be read
+            # raises.
+            warnings.simplefilter("ignore", AstropyWarning)
+            table = read(path, wanted)
+    except _UNREADABLE as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise SourcesError(
+            f"cannot read the table {path}: {reason}; it must be an intact CSV, FITS, VOTable or "
+            "Parquet file"
+        ) from error
+    if len(table) == 0:
+        raise SourcesError(f"the table {path} has no rows: give one with at least one object")
+    return table
+
+
+def _reader(path: Path) -> Callable[[Path, list[str]], RawTable]:
+    with path.open("rb") as file:
+        head = file.read(_SNIFF_BYTES)
+    if head.startswith(b"PAR1"):
+        return _read_parquet
+    if head.startswith(b"SIMPLE  ="):
+        return _read_fits
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"<?xml", b"<VOTABLE")):
+        return _read_votable
+    if not head.strip() or b"\0" in head:
+        raise ValueError("it is empty" if not head.strip() else "it is of no known format")
+    return _read_csv
+
+
+def _read_csv(path: Path, wanted: list[str]) -> RawTable:
+    with pa_csv.open_csv(path) as reader:
+        names = reader.schema.names
+    _require(path, names, wanted)
+    options = pa_csv.ConvertOptions(
+        column_types={name: pa.string() for name in wanted},
+        include_columns=wanted,
+        strings_can_be_null=False,
+    )
+    parsing = pa_csv.ParseOptions(newlines_in_values=True)
+    data = pa_csv.read_csv(path, convert_options=options, parse_options=parsing)
+    return RawTable(path, data, {})
+
+
+def _read_parquet(path: Path, wanted: list[str]) -> RawTable:
+    with pq.ParquetFile(path) as file:
+        _require(path, file.schema_arrow.names, wanted)
+        data = file.read(columns=wanted).select(wanted)
+        units = _parquet_units(file.metadata.metadata or {})
+    for field in data.schema:
+        if pa.types.is_nested(field.type):
+            _refuse_vector(path, field.name)
+    return RawTable(path, data.replace_schema_metadata(), units)
+
+
+def _parquet_units(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Return the units that a VOParquet footer, or astropy's own note, states."""
+    if _VOPARQUET_CONTENT in metadata:
+        return _votable_units(metadata[_VOPARQUET_CONTENT])
+    if _ASTROPY_META in metadata:
+        header = table_meta.get_header_from_yaml(metadata[_ASTROPY_META].decode().split("\n"))
+        return {str(c["name"]): str(c["unit"]) for c in header["datatype"] if c.get("unit")}
+    return {}
+
+
+def _votable_units(xml: bytes) -> dict[str, str]:
+    table = votable.parse(pa.BufferReader(xml)).get_first_table()
+    return {str(field.name): str(field.unit) for field in table.fields if field.unit}
+
+
+def _read_fits(path: Path, wanted: list[str]) -> RawTable:
+    with fits.open(path) as hdus:
+        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+        if not tables:
+            raise ValueError("it is a FITS file without a table")
+        hdu = tables[0]
+        _require(path, hdu.columns.names, wanted)
+        arrays, units = {}, {}
+        for name in wanted:
+            column = hdu.columns[name]
+            values = np.asarray(hdu.data[name])
+            is_null = None if column.null is None else values == column.null
+            arrays[name] = _arrow(path, name, values, is_null)
+            units[name] = str(column.unit or "")
+    return RawTable(path, pa.table(arrays), units)
+
+
+def _read_votable(path: Path, wanted: list[str]) -> RawTable:
+    table = votable.parse(path).get_first_table().to_table(use_names_over_ids=True)
+    _require(path, table.colnames, wanted)
+    arrays, units = {}, {}
+    for name in wanted:
+        column = table[name]
+        mask = np.ma.getmaskarray(column) if hasattr(column, "mask") else None
+        arrays[name] = _arrow(path, name, np.asarray(column), mask)
+        units[name] = str(column.unit or "")
+    return RawTable(path, pa.table(arrays), units)
+
+
+def _arrow(
+    path: Path, name: str, values: npt.NDArray[Any], is_null: npt.NDArray[np.bool_] | None
+) -> pa.Array:
+    if values.ndim != 1:
+        _refuse_vector(path, name)
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8")
+    if values.dtype.kind == "U":
+        values = values.astype(object)
+    # Arrow takes native byte order only; FITS is big-endian.
+    return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=is_null)
+
+
+def _float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    filled = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
+    return np.asarray(filled.to_numpy(), dtype=np.float64)
+
+
+def _require(path: Path, present: Iterable[str], wanted: Iterable[str]) -> None:
+    names = list(present)
+    for name in wanted:
+        if names.count(name) > 1:
+            raise SourcesError(f"the table {path} has several columns {name!r}: rename all but one")
+        if name not in names:
+            raise SourcesError(
+                f"the table {path} has no column {name!r}: {_suggestion(name, names)}"
+            )
+
+
+def _suggestion(name: str, names: list[str]) -> str:
+    by_lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {by_lower[near[0]]!r}?"
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"it has {shown}"
+
+
+def _refuse_vector(path: Path, name: str) -> NoReturn:
+    raise SourcesError(
+        f"column {name!r} of {path} holds several values a row: name a column with one value a row"
+    )

@@ -1,0 +1,171 @@
+"""Cutting one stamp per source.
+
+Owns the cut: which box a set of stamps reads, and how pixels reach each stamp. Does not own
+the pixel convention (``geometry``), the resampling to a network's grid (``model.inputs``) or
+the decision whether a stamp is good enough (``run.tile``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from survey_classifier.geometry import Box, level_position, nearest_pixel
+from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit, PixelBlock, PixelSource
+
+__all__ = ["MASK_BITS", "Stamps", "cut_stamps"]
+
+MASK_BITS = tuple(MaskBit)
+"""The mask bits in the order of `Stamps.mask_fraction`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """Stamps of n sources, each with its source's pixel at index ``s // 2`` of both axes."""
+
+    bands: tuple[str, ...]
+    """Band names, in the order of the second axis."""
+    flux: npt.NDArray[np.float32]
+    """``(n, band, s, s)`` in the bands' units; NaN outside the mosaic and where unusable."""
+    offset_px: npt.NDArray[np.float32]
+    """``(n, 2)``: the sources' ``(x, y)`` less the centre of their pixel, in stamp pixels."""
+    valid_fraction: npt.NDArray[np.float32]
+    """``(n,)``: share of the stamp's pixels that are usable in every band."""
+    center_valid: npt.NDArray[np.bool_]
+    """``(n,)``: whether the source's own pixel is usable in every band."""
+    mask_fraction: npt.NDArray[np.float32]
+    """``(n, bit)``: share of pixels with each of `MASK_BITS` in any band."""
+    scale_arcsec: float
+    """Pixel scale of the stamps."""
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+    def take(self, index: npt.NDArray[np.intp] | slice) -> "Stamps":
+        """Return the stamps at an index."""
+        return Stamps(
+            self.bands,
+            self.flux[index],
+            self.offset_px[index],
+            self.valid_fraction[index],
+            self.center_valid[index],
+            self.mask_fraction[index],
+            self.scale_arcsec,
+        )
+
+
+def cut_stamps(
+    source: PixelSource,
+    x_px: npt.ArrayLike,
+    y_px: npt.ArrayLike,
+    size_px: int,
+    bands: Sequence[str],
+    level: int = 0,
+) -> Stamps:
+    """Cut a stamp around each position, reading each pixel of the mosaic at most once.
+
+    Parameters
+    ----------
+    source
+        The mosaic.
+    x_px, y_px
+        Positions on level 0, shape ``(n,)``; NaN and positions far outside give empty stamps.
+    size_px
+        Side of a stamp in pixels of the level.
+    bands
+        Names of the bands, in the order wanted.
+    level
+        Pyramid level to cut from.
+    """
+    x = level_position(np.asarray(x_px, dtype=np.float64), level)
+    y = level_position(np.asarray(y_px, dtype=np.float64), level)
+    known = np.isfinite(x) & np.isfinite(y)
+    x_start = nearest_pixel(np.where(known, x, 0.0)) - size_px // 2
+    y_start = nearest_pixel(np.where(known, y, 0.0)) - size_px // 2
+    offset = np.stack([x - x_start - size_px // 2, y - y_start - size_px // 2], axis=-1)
+    ny, nx = (-(-side // 2**level) for side in source.shape)
+    touching = known & (x_start < nx) & (y_start < ny)
+    touching &= (x_start + size_px > 0) & (y_start + size_px > 0)
+    cut = _Cut.empty(len(x), len(bands), size_px)
+    if touching.any():
+        box = _bounding_box(x_start[touching], y_start[touching], size_px)
+        block = source.read(box, bands, level)
+        cut.fill(block, np.flatnonzero(touching), x_start - box.x0, y_start - box.y0)
+    return Stamps(
+        tuple(bands),
+        cut.flux,
+        np.where(known[:, None], offset, 0.0).astype(np.float32),
+        cut.valid_fraction,
+        cut.center_valid,
+        cut.mask_fraction,
+        source.scale_arcsec * 2**level,
+    )
+
+
+def _bounding_box(
+    x_start: npt.NDArray[np.int64], y_start: npt.NDArray[np.int64], size_px: int
+) -> Box:
+    """Return the box that holds all stamps."""
+    return Box(
+        int(y_start.min()),
+        int(y_start.max()) + size_px,
+        int(x_start.min()),
+        int(x_start.max()) + size_px,
+    )
+
+
+@dataclass(slots=True)
+class _Cut:
+    """The arrays of a `Stamps` while they are filled."""
+
+    flux: npt.NDArray[np.float32]
+    valid_fraction: npt.NDArray[np.float32]
+    center_valid: npt.NDArray[np.bool_]
+    mask_fraction: npt.NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, n: int, n_bands: int, size_px: int) -> "_Cut":
+        """Return the arrays of n stamps that lie outside the mosaic."""
+        mask_fraction = np.zeros((n, len(MASK_BITS)), dtype=np.float32)
+        mask_fraction[:, MASK_BITS.index(MaskBit.NO_DATA)] = 1.0
+        return cls(
+            np.full((n, n_bands, size_px, size_px), np.nan, dtype=np.float32),
+            np.zeros(n, dtype=np.float32),
+            np.zeros(n, dtype=np.bool_),
+            mask_fraction,
+        )
+
+    def fill(
+        self,
+        block: PixelBlock,
+        rows: npt.NDArray[np.intp],
+        x_start: npt.NDArray[np.int64],
+        y_start: npt.NDArray[np.int64],
+    ) -> None:
+        """Copy each stamp out of the block; the starts are relative to it."""
+        size = self.flux.shape[-1]
+        any_mask = np.bitwise_or.reduce(block.mask, axis=0)
+        flux = block.flux
+        unusable = (block.mask & np.uint8(UNUSABLE)).astype(np.bool_)
+        if unusable.any():
+            flux = np.where(unusable, np.float32(np.nan), flux)
+        bad = np.logical_or.reduce(np.isnan(flux), axis=0)
+        for row in rows:
+            y, x = y_start[row], x_start[row]
+            window = (slice(y, y + size), slice(x, x + size))
+            self.flux[row] = flux[:, window[0], window[1]]
+            self.valid_fraction[row] = 1.0 - np.count_nonzero(bad[window]) / size**2
+            self.center_valid[row] = not bad[y + size // 2, x + size // 2]
+            self.mask_fraction[row] = _fractions(any_mask[window])
+
+
+def _fractions(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the share of pixels with each bit of `MASK_BITS`."""
+    if not mask.any():
+        return np.zeros(len(MASK_BITS), dtype=np.float32)
+    counts = np.bincount(mask.ravel(), minlength=256).astype(np.float64)
+    return (_HAS_BIT @ counts / mask.size).astype(np.float32)
+
+
+_HAS_BIT = np.array([[bool(value & bit) for value in range(256)] for bit in MASK_BITS], np.float64)

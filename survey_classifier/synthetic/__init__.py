@@ -1,0 +1,1 @@
+"""A simulated cluster field, with its truth."""

@@ -11,13 +11,14 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "classify": "survey_classifier.run.classify",
-    "ingest": "survey_classifier.mosaic.ingest",
+    "ingest": "survey_classifier.run.classify",
     "plan": "survey_classifier.run.plan",
+    "publish": "survey_classifier.run.classify",
     "simulate": "survey_classifier.synthetic.field",
     "train": "survey_classifier.training.fit",
 }
 
-__all__ = ["__version__", "classify", "ingest", "plan", "simulate", "train"]
+__all__ = ["__version__", "classify", "ingest", "plan", "publish", "simulate", "train"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the verb's module holds

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Box", "Tile", "TileGrid", "level_position", "nearest_pixel", "overlap", "stamp_box"]
+__all__ = ["Box", "Tile", "TileGrid", "level_position", "nearest_pixel", "overlap", "stamp_start"]
 
 
 def nearest_pixel(position_px: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -140,11 +140,17 @@ def overlap(
     return shared.slices, shared.shifted(-box.y0, -box.x0).slices
 
 
-def stamp_box(x_px: float, y_px: float, size_px: int) -> Box:
-    """Return the box of the stamp of one source (see the module's convention)."""
-    x0 = int(nearest_pixel(x_px)) - size_px // 2
-    y0 = int(nearest_pixel(y_px)) - size_px // 2
-    return Box(y0, y0 + size_px, x0, x0 + size_px)
+def stamp_start(position_px: npt.ArrayLike, size_px: int) -> npt.NDArray[np.int64]:
+    """Return the first pixel of the stamp of each position along one axis.
+
+    Parameters
+    ----------
+    position_px
+        Positions, any shape, finite.
+    size_px
+        Side of the stamps.
+    """
+    return nearest_pixel(position_px) - size_px // 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.geometry import Box, level_position, nearest_pixel
+from survey_classifier.geometry import Box, level_position, stamp_start
 from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit, PixelBlock, PixelSource
 
 __all__ = ["MASK_BITS", "Stamps", "cut_stamps"]
@@ -81,8 +81,8 @@ def cut_stamps(
     x = level_position(np.asarray(x_px, dtype=np.float64), level)
     y = level_position(np.asarray(y_px, dtype=np.float64), level)
     known = np.isfinite(x) & np.isfinite(y)
-    x_start = nearest_pixel(np.where(known, x, 0.0)) - size_px // 2
-    y_start = nearest_pixel(np.where(known, y, 0.0)) - size_px // 2
+    x_start = stamp_start(np.where(known, x, 0.0), size_px)
+    y_start = stamp_start(np.where(known, y, 0.0), size_px)
     offset = np.stack([x - x_start - size_px // 2, y - y_start - size_px // 2], axis=-1)
     ny, nx = (-(-side // 2**level) for side in source.shape)
     touching = known & (x_start < nx) & (y_start < ny)

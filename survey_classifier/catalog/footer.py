@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from survey_classifier.catalog.column import Column
 from survey_classifier.catalog.schema import CatalogSchema
@@ -111,22 +111,22 @@ def votable_xml(
 
     Takes what `footer` takes.
     """
-    document = ElementTree.Element(
+    document = ET.Element(
         "VOTABLE", {"version": "1.4", "xmlns": "http://www.ivoa.net/xml/VOTable/v1.3"}
     )
-    resource = ElementTree.SubElement(document, "RESOURCE")
-    ElementTree.SubElement(resource, "COOSYS", {"ID": "icrs", "system": "ICRS"})
-    table = ElementTree.SubElement(
-        resource, "TABLE", {"name": _escaped(provenance.run), "nrows": str(n_rows)}
-    )
+    resource = ET.SubElement(document, "RESOURCE")
+    ET.SubElement(resource, "COOSYS", {"ID": "icrs", "system": "ICRS"})
+    # Without an ID, astropy makes one of the name, and complains when it cannot.
+    attributes = {"ID": "catalog", "name": _escaped(provenance.run), "nrows": str(n_rows)}
+    table = ET.SubElement(resource, "TABLE", attributes)
     _add_parameters(table, provenance)
     for column in schema:
         _add_field(table, column, string_widths)
-    ElementTree.indent(document)
-    return ElementTree.tostring(document, encoding="unicode")
+    ET.indent(document)
+    return ET.tostring(document, encoding="unicode")
 
 
-def _add_parameters(table: ElementTree.Element, provenance: Provenance) -> None:
+def _add_parameters(table: ET.Element, provenance: Provenance) -> None:
     parameters = {
         "run": provenance.run,
         "fingerprint": provenance.fingerprint,
@@ -138,12 +138,10 @@ def _add_parameters(table: ElementTree.Element, provenance: Provenance) -> None:
     }
     for name, value in parameters.items():
         attributes = {"datatype": "unicodeChar", "arraysize": "*", "value": _escaped(value)}
-        ElementTree.SubElement(table, "PARAM", {"name": _escaped(name), **attributes})
+        ET.SubElement(table, "PARAM", {"name": _escaped(name), **attributes})
 
 
-def _add_field(
-    table: ElementTree.Element, column: Column, string_widths: Mapping[str, int]
-) -> None:
+def _add_field(table: ET.Element, column: Column, string_widths: Mapping[str, int]) -> None:
     attributes = {"name": column.name, "datatype": _DATATYPES[column.dtype]}
     if column.dtype == "string":
         attributes["arraysize"] = f"{string_widths[column.name]}*"
@@ -152,8 +150,8 @@ def _add_field(
     attributes["ucd"] = column.ucd
     if column.ucd.startswith("pos.eq."):
         attributes["ref"] = "icrs"
-    field = ElementTree.SubElement(table, "FIELD", attributes)
-    ElementTree.SubElement(field, "DESCRIPTION").text = _escaped(column.description)
+    field = ET.SubElement(table, "FIELD", attributes)
+    ET.SubElement(field, "DESCRIPTION").text = _escaped(column.description)
 
 
 def _escaped(text: str) -> str:

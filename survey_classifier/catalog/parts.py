@@ -10,9 +10,10 @@ writes leave hidden ``.tmp`` files, which nothing reads.
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +38,13 @@ __all__ = [
 ROWS_PER_GROUP = 65_536
 """Rows collected before they are written: what a writer holds, and what a reader reads at once."""
 
+# Checksums tell a bit that fell over on disk from a value. The Arrow schema, which pyarrow would
+# store, holds all keys a second time and would be one more table parameter in TOPCAT.
+_FORMAT: Mapping[str, Any] = {
+    "compression": "zstd",
+    "store_schema": False,
+    "write_page_checksum": True,
+}
 _PREFIX, _SUFFIX = "tile-", ".parquet"
 
 
@@ -57,6 +65,7 @@ class CatalogFile:
         self._writer = writer
         self._arrow = schema.arrow
         self._waiting: list[pa.Table] = []
+        self._n_waiting = 0
 
     def append(self, table: pa.Table) -> None:
         """Add rows.
@@ -77,15 +86,15 @@ class CatalogFile:
             longest = pc.max(pc.binary_length(table[name])).as_py()
             self.string_widths[name] = max(width, longest or 0)
         self._waiting.append(table.replace_schema_metadata(None))
-        if sum(waiting.num_rows for waiting in self._waiting) >= ROWS_PER_GROUP:
+        self._n_waiting += table.num_rows
+        if self._n_waiting >= ROWS_PER_GROUP:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits, as one row group."""
-        rows = pa.concat_tables([self._arrow.empty_table(), *self._waiting])
-        self._waiting = []
-        if rows.num_rows:
-            self._writer.write_table(rows)
+        if self._n_waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+        self._waiting, self._n_waiting = [], 0
 
 
 @contextmanager
@@ -109,25 +118,30 @@ def new_catalog(path: Path, schema: CatalogSchema, provenance: Provenance) -> It
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            # The Arrow schema would be a second copy of all this, as a table parameter in TOPCAT.
-            with pq.ParquetWriter(
-                stream, schema.arrow, compression="zstd", store_schema=False
-            ) as writer:
-                catalog = CatalogFile(writer, schema)
-                yield catalog
-                catalog.flush()
-                writer.add_key_value_metadata(
-                    footer(schema, provenance, catalog.n_rows, catalog.string_widths)
-                )
-            stream.flush()
-            # Else a power cut could leave the name without the bytes.
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("xb") as stream:
+                yield from _filled(stream, schema, provenance)
+                # Else a power cut could leave the name without the bytes.
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise CatalogError(f"cannot write {path}: {error}; free or choose another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _filled(
+    stream: BinaryIO, schema: CatalogSchema, provenance: Provenance
+) -> Iterator[CatalogFile]:
+    """Yield a catalog to append to, then complete its file."""
+    with pq.ParquetWriter(stream, schema.arrow, **_FORMAT) as writer:
+        catalog = CatalogFile(writer, schema)
+        yield catalog
+        catalog.flush()
+        writer.add_key_value_metadata(
+            footer(schema, provenance, catalog.n_rows, catalog.string_widths)
+        )
+    stream.flush()
 
 
 def write_part(path: Path, table: pa.Table, schema: CatalogSchema, provenance: Provenance) -> None:
@@ -221,6 +235,6 @@ def done_parts(folder: Path, fingerprint: str) -> set[str]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what interrupted writes left; call it while nobody writes to the folder."""
-    for path in folder.glob(f".{_PREFIX}*{_SUFFIX}.*.tmp"):
+    """Remove what interrupted writes left in a folder; call it while nobody writes there."""
+    for path in folder.glob(f".*{_SUFFIX}.*.tmp"):
         path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from survey_classifier.catalog.parts import check_fingerprint, new_catalog
 from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import CatalogError, LostSourcesError
 
-__all__ = ["PublishResult", "publish"]
+__all__ = ["PublishResult", "publish_catalog"]
 
 _N_NAMED = 5
 
@@ -33,7 +33,7 @@ class PublishResult:
     """Number of rows of each status that occurs, the most frequent first."""
 
 
-def publish(
+def publish_catalog(
     parts: Sequence[Path],
     target: Path,
     schema: CatalogSchema,
@@ -82,7 +82,7 @@ def _read_part(path: Path, fingerprint: str) -> pa.Table:
     """Return the rows of a part of this run."""
     check_fingerprint(path, fingerprint)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read()
     except (OSError, pa.ArrowException) as error:
         raise CatalogError(

@@ -141,7 +141,9 @@ def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> npt.NDArray[np.
     known = np.isfinite(ra) & np.isfinite(dec)
     index = np.full(ra.shape, -1, dtype=np.int64)
     if known.any():
-        index[known] = lonlat_to_healpix(ra[known] * u.deg, dec[known] * u.deg, 2**29, "nested")
+        index[known] = lonlat_to_healpix(
+            ra[known] * u.deg, dec[known] * u.deg, nside=2**29, order="nested"
+        )
     return index
 
 

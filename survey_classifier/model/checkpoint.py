@@ -240,17 +240,32 @@ def save_checkpoint(path: Path, network: "ResNet", card: ModelCard) -> None:
     tensors = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     described = ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
     _check_tensors(path, tensors, described)
-    content = save(tensors, {FORMAT_KEY: FORMAT, CARD_KEY: card.model_dump_json()})
+    metadata = {FORMAT_KEY: FORMAT, CARD_KEY: card.model_dump_json()}
+    content = _sorted_header(save(tensors, metadata))
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path} can't be written ({error.strerror}); choose another 'out'"
         ) from error
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """Return a safetensors file with its header in sorted order.
+
+    The library writes the metadata's keys in an order that changes from call to call; a
+    checkpoint's digest must not.
+    """
+    end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
+    header = json.dumps(json.loads(content[LENGTH_BYTES:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % LENGTH_BYTES)  # tensors start at a multiple of eight
+    return len(header).to_bytes(LENGTH_BYTES, "little") + header + content[end:]
 
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:

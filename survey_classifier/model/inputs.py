@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from survey_classifier.errors import CheckpointError
 from survey_classifier.model.card import ModelCard
-from survey_classifier.mosaic.pixels import PixelSource
+from survey_classifier.mosaic.pixels import Described
 
 __all__ = ["cut_size_px", "pyramid_level", "require_mosaic", "to_network_input"]
 
@@ -77,7 +77,7 @@ def pyramid_level(card: ModelCard, scale_arcsec: float, n_levels: int) -> int:
     return max(level for level in range(n_levels) if scale_arcsec * 2**level <= limit)
 
 
-def require_mosaic(card: ModelCard, source: PixelSource) -> None:
+def require_mosaic(card: ModelCard, source: Described) -> None:
     """Raise unless a mosaic has the bands (in any order), unit and scale that a network needs.
 
     Raises

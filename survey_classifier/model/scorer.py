@@ -245,7 +245,7 @@ def _full_float32() -> Iterator[None]:
 
 def _scores(logits: npt.NDArray[np.float32], card: ModelCard) -> Scores:
     """Return the scores of logits ``(n, view, class)``."""
-    finite = np.isfinite(logits.sum(axis=(1, 2)))  # NaN and infinities survive a sum
+    finite = np.asarray(np.isfinite(logits).all(axis=(1, 2)))
     known = np.where(finite[:, None, None], logits, 0.0).astype(np.float64) / card.temperature
     probability = _softmax(known.mean(axis=1))
     spread = _softmax(known)[..., card.member_index].std(axis=1)

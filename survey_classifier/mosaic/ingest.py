@@ -23,13 +23,14 @@ from pydantic import Field
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box, overlap
 from survey_classifier.mosaic.exposure import Exposure, MosaicInput
-from survey_classifier.mosaic.pixels import BandInfo, MaskBit
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit, pixel_scale_arcsec
+from survey_classifier.mosaic.pyramid import N_LEVELS
 from survey_classifier.mosaic.readers import READERS
 from survey_classifier.mosaic.regrid import PixelGrid, grid_offset, mosaic_grid, read_onto
 from survey_classifier.mosaic.store import Mosaic, MosaicWriter
 from survey_classifier.settings import Settings, expand_path
 
-__all__ = ["IngestPlan", "MosaicSettings", "ingest", "plan_ingest"]
+__all__ = ["IngestPlan", "MosaicSettings", "ingest_mosaic", "plan_ingest"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished shards and of all."""
@@ -55,6 +56,18 @@ class IngestPlan:
     bands: tuple[BandInfo, ...]
     exposures: tuple[tuple[Exposure, tuple[int, int] | None], ...]
     """Each image with its offset on the grid, None where it must be resampled."""
+
+    n_levels: int = N_LEVELS
+
+    @property
+    def name(self) -> str:
+        """Name of the mosaic."""
+        return self.store.name.removesuffix(".zarr")
+
+    @property
+    def scale_arcsec(self) -> float:
+        """Pixel scale of level 0."""
+        return pixel_scale_arcsec(self.grid.wcs)
 
     @property
     def digest(self) -> str:
@@ -129,7 +142,9 @@ def _bands(exposures: Sequence[Exposure]) -> tuple[BandInfo, ...]:
     return tuple(bands)
 
 
-def ingest(settings: MosaicSettings, folder: Path, progress: Progress | None = None) -> Mosaic:
+def ingest_mosaic(
+    settings: MosaicSettings, folder: Path, progress: Progress | None = None
+) -> Mosaic:
     """Make a mosaic of image files, or open the one that is there.
 
     Parameters
@@ -155,9 +170,8 @@ def ingest(settings: MosaicSettings, folder: Path, progress: Progress | None = N
     if not settings.inputs and store.exists():
         return Mosaic.open(store)
     plan = plan_ingest(settings, folder)
-    name = store.name.removesuffix(".zarr")
     writer = MosaicWriter.open_or_create(
-        plan.store, name, plan.bands, plan.grid.shape, plan.grid.wcs, plan.digest
+        plan.store, plan.name, plan.bands, plan.grid.shape, plan.grid.wcs, plan.digest
     )
     _write_pending(plan, writer, progress)
     return writer.finish()
@@ -167,7 +181,14 @@ def _write_pending(plan: IngestPlan, writer: MosaicWriter, progress: Progress | 
     """Compose and write each missing shard, a few at a time."""
 
     def one(band: str, box: Box) -> None:
-        writer.write(band, box, *compose(plan, band, box))
+        flux, mask = compose(plan, band, box)
+        try:
+            writer.write(band, box, flux, mask)
+        except OSError as error:
+            raise MosaicError(
+                f"cannot write band {band}, {box} of {plan.store}: {error}; "
+                "make room or mend the store's place, then run again: finished shards stay"
+            ) from error
 
     pending = list(writer.pending())
     done = writer.n_shards - len(pending)

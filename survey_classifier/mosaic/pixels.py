@@ -24,6 +24,7 @@ __all__ = [
     "UNUSABLE",
     "ArrayMosaic",
     "BandInfo",
+    "Described",
     "MaskBit",
     "PixelBlock",
     "PixelSource",
@@ -87,12 +88,8 @@ class PixelBlock:
     """Pyramid level; level k is binned ``2**k`` x ``2**k``, its values are means."""
 
 
-class PixelSource(Protocol):
-    """Where pixels come from: a store, or arrays in memory.
-
-    Implementations are immutable, safe to read from several threads, and cheap to open. `read`
-    never fails for a box that sticks out of the mosaic: what lies outside is NaN and NO_DATA.
-    """
+class Described(Protocol):
+    """What is known of a mosaic before its pixels are there."""
 
     @property
     def name(self) -> str:
@@ -103,16 +100,24 @@ class PixelSource(Protocol):
         """All bands."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """``(ny, nx)`` of level 0 in pixels."""
-
-    @property
     def scale_arcsec(self) -> float:
         """Pixel scale of level 0."""
 
     @property
     def n_levels(self) -> int:
         """Number of pyramid levels, at least 1."""
+
+
+class PixelSource(Described, Protocol):
+    """Where pixels come from: a store, or arrays in memory.
+
+    Implementations are immutable, safe to read from several threads, and cheap to open. `read`
+    never fails for a box that sticks out of the mosaic: what lies outside is NaN and NO_DATA.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)`` of level 0 in pixels."""
 
     @property
     def chunk_px(self) -> int:

@@ -177,7 +177,12 @@ def _evaluate(
 def _paste(image: Image, stamp: Image, left: int, bottom: int) -> None:
     """Add one stamp where it meets the image."""
     side = stamp.shape[0]
-    if left >= 0 and bottom >= 0 and left + side <= image.shape[1] and bottom + side <= image.shape[0]:
+    if (
+        left >= 0
+        and bottom >= 0
+        and left + side <= image.shape[1]
+        and bottom + side <= image.shape[0]
+    ):
         image[bottom : bottom + side, left : left + side] += stamp
         return
     shared = overlap(Box(bottom, bottom + side, left, left + side), image.shape)

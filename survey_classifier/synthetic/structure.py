@@ -100,8 +100,9 @@ def build_structure(
     )
     extras = _join([_bulges(main, population), _nuclei(main, population)])
     extras = _join([extras, _knots(rng, main, population, scale)])
-    np.subtract.at(main.share, extras.owner, extras.share)
-    return _join([main, extras])
+    rest = main.share.copy()
+    np.subtract.at(rest, extras.owner, extras.share)
+    return _join([_rows(main, main.owner, share=rest), extras])
 
 
 def _join(parts: Sequence[Structure]) -> Structure:

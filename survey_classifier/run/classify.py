@@ -1,0 +1,252 @@
+"""The main job: from a run file to a published catalog.
+
+Owns the order: check, ingest what is missing, plan, resume, run, publish, report. Does not own
+any of those steps.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from survey_classifier.catalog.parts import done_parts, part_path, remove_leftovers, write_part
+from survey_classifier.catalog.publish import PublishResult, publish_catalog
+from survey_classifier.membership.flags import Status
+from survey_classifier.mosaic.ingest import ingest_mosaic, plan_ingest
+from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.run.config import RunConfig, as_run
+from survey_classifier.run.listener import Listener
+from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs, sky_box
+from survey_classifier.run.receipt import RunReceipt
+from survey_classifier.run.report import report
+from survey_classifier.run.rows import failed_rows
+from survey_classifier.run.serial import run_serial
+from survey_classifier.run.task import (
+    HISTOGRAM_BINS,
+    TileContext,
+    TileFailure,
+    TileReceipt,
+    TileTask,
+)
+
+__all__ = ["classify", "ingest", "publish"]
+
+
+def classify(
+    run: Path | RunConfig, *, cluster: str | None = None, listener: Listener | None = None
+) -> RunReceipt:
+    """Classify every source of a run: ingest, plan, run, publish and report.
+
+    A second call goes on where the first one stopped; a finished run is only published again.
+
+    Parameters
+    ----------
+    run
+        A run file, or one that was read already.
+    cluster
+        Takes the place of ``cluster.kind``: ``serial``, ``local``, ``cuda`` or an address.
+    listener
+        Told of the progress.
+
+    Returns
+    -------
+    RunReceipt
+        Counts of what became of the sources; `RunReceipt.exit_code` says whether all went well.
+
+    Raises
+    ------
+    InputError
+        Of the kind that fits, before anything is written.
+    ClusterError
+        If the cluster cannot be used.
+    LostSourcesError
+        If the catalog would not hold each source once.
+    """
+    config = as_run(run)
+    listener = Listener() if listener is None else listener
+    inputs = read_inputs(config)
+    laid_out = plan(config, inputs, _mosaic(inputs, listener))
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    context = laid_out.context(created)
+    done = done_parts(config.parts_folder, laid_out.fingerprint)
+    remove_leftovers(config.parts_folder)
+    config.parts_folder.mkdir(parents=True, exist_ok=True)
+    config.resolved_path.write_text(config.resolved_toml(), encoding="utf-8")
+    work = _Work(laid_out, context, done, listener)
+    work.run(config.cluster.kind if cluster is None else cluster)
+    return _finish(work)
+
+
+def ingest(run: Path | RunConfig, *, listener: Listener | None = None) -> Mosaic:
+    """Make the mosaic of a run, or open it if it is there; only ``[mosaic]`` is used.
+
+    Parameters
+    ----------
+    run
+        A run file, or one that was read already.
+    listener
+        Told of the progress.
+
+    Raises
+    ------
+    MosaicError
+        If an image or the store cannot be used.
+    """
+    config = as_run(run)
+    told = Listener() if listener is None else listener
+    return ingest_mosaic(
+        config.mosaic, config.folder, lambda done, n: told.progress("ingest", done, n)
+    )
+
+
+def _mosaic(inputs: Inputs, listener: Listener) -> Mosaic:
+    """Return the run's mosaic, checked to fit before it is ingested."""
+    config = inputs.config
+    if config.mosaic.inputs:
+        inputs.require(plan_ingest(config.mosaic, config.folder))
+    return ingest(config, listener=listener)
+
+
+def publish(run: Path | RunConfig) -> RunReceipt:
+    """Publish and report what a run has finished so far, without working on any tile.
+
+    Parameters
+    ----------
+    run
+        The run file, or the ``run.toml`` in the run's output folder.
+
+    Raises
+    ------
+    InputError
+        If the run's inputs are not there any more, or its parts belong to another run.
+    """
+    config = as_run(run)
+    laid_out = plan(config)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    done = done_parts(config.parts_folder, laid_out.fingerprint)
+    return _finish(_Work(laid_out, laid_out.context(created), done, Listener()))
+
+
+class _Work:
+    """The tiles of a run while they are worked on, and what came of them."""
+
+    def __init__(
+        self, laid_out: Plan, context: TileContext, done: set[str], listener: Listener
+    ) -> None:
+        self.plan, self.context, self.listener = laid_out, context, listener
+        self.n_resumed = len(done)
+        self.done = done
+        self.receipts: list[TileReceipt] = []
+        self.failures: list[TileFailure] = []
+        self.seconds = 0.0
+
+    def run(self, kind: str) -> None:
+        """Work on the tiles that have no part yet."""
+        tasks = [task for task in self.plan.tasks() if task.tile.name not in self.done]
+        self.listener.progress("classify", self.n_resumed, self.n_resumed + len(tasks))
+        start = perf_counter()
+        if tasks and kind == "serial":
+            self.failures = run_serial(self.context, tasks, self._on_receipt(len(tasks)))
+        elif tasks:
+            self._run_cluster(kind, tasks)
+        self.seconds = perf_counter() - start
+
+    def _run_cluster(self, kind: str, tasks: Sequence[TileTask]) -> None:
+        # Imported here: a serial run needs no dask.
+        from survey_classifier.run import cluster
+
+        settings = self.plan.config.cluster.model_copy(update={"kind": kind})
+        with cluster.open_client(settings) as client:
+            self.listener.say(f"dashboard: {client.dashboard_link.removesuffix('status')}survey")
+            cluster.check_memory(client, self.plan.tile_bytes)
+            client.log_event(cluster.PLAN_TOPIC, self._announcement())
+            on_receipt = self._on_receipt(len(tasks))
+            self.failures = cluster.run_on_client(client, self.context, tasks, on_receipt)
+
+    def _on_receipt(self, n_tasks: int) -> Callable[[TileReceipt], None]:
+        def keep(receipt: TileReceipt) -> None:
+            self.receipts.append(receipt)
+            done = self.n_resumed + len(self.receipts)
+            self.listener.progress("classify", done, self.n_resumed + n_tasks)
+
+        return keep
+
+    def _announcement(self) -> dict[str, object]:
+        """Return what the dashboard needs to know of the plan."""
+        rows = self.plan.rows_of_tile
+        return {
+            "name": self.plan.config.name,
+            "fingerprint": self.plan.fingerprint,
+            "n_sources": self.plan.n_sources,
+            "histogram_bins": HISTOGRAM_BINS,
+            "tiles": [
+                {
+                    "tile": tile.name,
+                    "corners": sky_box(self.plan.mosaic, tile.core),
+                    "n_sources": len(rows[tile.row, tile.col]),
+                    "done": tile.name in self.done,
+                }
+                for tile in self.plan.grid.tiles()
+            ],
+        }
+
+
+def _finish(work: _Work) -> RunReceipt:
+    """Publish, report and write the receipt."""
+    config = work.plan.config
+    result = _publish(work.plan, work.context)
+    by_reason = {k: n for k, n in result.n_by_status.items() if k != Status.CLASSIFIED.value}
+    receipt = RunReceipt(
+        name=config.name,
+        fingerprint=work.plan.fingerprint,
+        catalog=str(config.catalog_path),
+        n_in=work.plan.n_sources,
+        n_classified=result.n_by_status.get(Status.CLASSIFIED.value, 0),
+        n_by_reason=by_reason,
+        n_tiles=work.plan.grid.n_rows * work.plan.grid.n_cols,
+        n_tiles_resumed=work.n_resumed,
+        failures=tuple(work.failures),
+        n_stamps=sum(receipt.n_stamps for receipt in work.receipts),
+        tiles_seconds=work.seconds,
+        cut_seconds=sum(receipt.cut_seconds for receipt in work.receipts),
+        score_seconds=sum(receipt.score_seconds for receipt in work.receipts),
+    )
+    config.receipt_path.write_text(json.dumps(asdict(receipt), indent=1), encoding="utf-8")
+    report(config.catalog_path, config, receipt)
+    return receipt
+
+
+def _publish(laid_out: Plan, context: TileContext) -> PublishResult:
+    """Join the parts of a run to its catalog; tiles without a part get rows that say so.
+
+    Parameters
+    ----------
+    laid_out
+        The run.
+    context
+        What its tiles share.
+
+    Raises
+    ------
+    LostSourcesError
+        If the catalog would not hold each source once.
+    """
+    config = laid_out.config
+    stand_ins = config.out_folder / "failed"
+    parts = []
+    try:
+        for tile in laid_out.grid.tiles():
+            path = part_path(config.parts_folder, tile.name)
+            if not path.exists():
+                # Not among the parts: the next call must work on this tile again.
+                path = part_path(stand_ins, tile.name)
+                rows = failed_rows(context, laid_out.task(tile))
+                write_part(path, rows, context.schema, context.provenance)
+            parts.append(path)
+        ids = laid_out.inputs.sources.source_id
+        return publish_catalog(parts, config.catalog_path, context.schema, context.provenance, ids)
+    finally:
+        shutil.rmtree(stand_ins, ignore_errors=True)

@@ -1,0 +1,275 @@
+"""The cluster driver: the tile kernel in one Dask graph.
+
+Owns where workers come from, the shape of the graph and the events that tell the dashboard of
+each tile. Does not own the kernel (``tile``) nor the dashboard's page (``monitor``).
+
+A tile is two tasks: ``cut`` (reading and cutting) and ``finish`` (scoring, evidence, writing),
+the second bound to the resource SCORER, of which a worker process has one. All tiles go in one
+submission: the scheduler then hands out cuts only as fast as they are scored, so that at most
+``ceil(1.1 x threads)`` cut tiles wait in a worker's memory. Mosaic and weights are opened by
+each worker, once; what travels is each tile's own sources, and its receipt back.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dask
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from distributed import Client, Future, LocalCluster, as_completed, get_worker
+from distributed.scheduler import KilledWorker
+
+from survey_classifier.errors import ClusterError, TileError
+from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.run.config import ClusterSettings
+from survey_classifier.run.task import TileContext, TileFailure, TileReceipt, TileTask
+from survey_classifier.run.tile import CutTile, cut_tile, finish_tile
+
+__all__ = ["PLAN_TOPIC", "TILE_TOPIC", "check_memory", "open_client", "run_on_client"]
+
+SCORER = "SCORER"
+PLAN_TOPIC, TILE_TOPIC = "survey-plan", "survey-tiles"
+MONITOR = "survey_classifier.run.monitor"
+RETRIES = 1
+CONNECT_SECONDS = 20
+
+
+@contextmanager
+def open_client(settings: ClusterSettings) -> Iterator[Client]:
+    """Start or join the cluster of a run, and leave it at the end.
+
+    Parameters
+    ----------
+    settings
+        The ``[cluster]`` table; its kind is ``local``, ``cuda`` or a scheduler's address.
+
+    Raises
+    ------
+    ClusterError
+        If there is no such cluster, or it has no worker that may score.
+    """
+    with ExitStack() as stack:
+        # The page is part of the scheduler, so it must be named before that starts.
+        preload = {"distributed.scheduler.preload": [MONITOR]}
+        if settings.kind in ("local", "cuda"):
+            stack.enter_context(dask.config.set(preload))
+            start = _local if settings.kind == "local" else _cuda
+            client = stack.enter_context(Client(stack.enter_context(start(settings))))
+        else:
+            client = stack.enter_context(_connect(settings.kind))
+        yield client
+
+
+def _local(settings: ClusterSettings) -> LocalCluster:
+    """Return one worker process with a thread a core."""
+    threads = settings.threads or dask.system.CPU_COUNT
+    return LocalCluster(
+        n_workers=1,
+        threads_per_worker=threads,
+        host="127.0.0.1",
+        dashboard_address=settings.dashboard,
+        resources={SCORER: 1},
+    )
+
+
+def _cuda(settings: ClusterSettings) -> LocalCluster:
+    """Return one worker process a GPU."""
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError as error:
+        raise ClusterError(
+            f"[cluster] kind = 'cuda' needs dask-cuda ({error}); "
+            "install survey-classifier[gpu], or use kind = 'local'"
+        ) from error
+    try:
+        return LocalCUDACluster(
+            threads_per_worker=settings.threads or 4,
+            host="127.0.0.1",
+            dashboard_address=settings.dashboard,
+            resources={SCORER: 1},
+        )
+    except Exception as error:
+        raise ClusterError(
+            f"[cluster] kind = 'cuda' found no usable CUDA device ({type(error).__name__}: "
+            f"{error}); use kind = 'local'"
+        ) from error
+
+
+def _connect(address: str) -> Client:
+    """Return a client of a scheduler that runs already."""
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler at {address!r} ({error}); "
+            "kind is serial, local, cuda, or the address of one such as tcp://host:8786"
+        ) from error
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if not any(worker["resources"].get(SCORER) for worker in workers):
+        client.close()
+        raise ClusterError(
+            f"the {len(workers)} workers of {address} have no resource {SCORER}; "
+            f"start them with: dask worker {address} --nworkers 1 --resources {SCORER}=1"
+        )
+    return client
+
+
+def check_memory(client: Client, tile_bytes: int) -> None:
+    """Refuse tiles that do not fit the workers' memory.
+
+    Parameters
+    ----------
+    client
+        The cluster.
+    tile_bytes
+        What the largest tile needs.
+
+    Raises
+    ------
+    ClusterError
+        With the advice what to change.
+    """
+    for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+        # Each thread may cut a tile while another waits to be scored (module docstring).
+        need = tile_bytes * (worker["nthreads"] + 1)
+        if worker["memory_limit"] and need > worker["memory_limit"]:
+            raise ClusterError(
+                f"worker {address} has {worker['memory_limit'] / 2**30:.1f} GiB, but "
+                f"{worker['nthreads']} threads need {need / 2**30:.1f} GiB for tiles of "
+                f"{tile_bytes / 2**30:.2f} GiB; use smaller tiles.size_px or fewer cluster.threads"
+            )
+
+
+def run_on_client(
+    client: Client,
+    context: TileContext,
+    tasks: Sequence[TileTask],
+    on_receipt: Callable[[TileReceipt], None],
+) -> list[TileFailure]:
+    """Work on tiles on a cluster.
+
+    Parameters
+    ----------
+    client
+        The cluster.
+    context
+        What all tiles share.
+    tasks
+        The tiles.
+    on_receipt
+        Called with the receipt of each finished tile.
+
+    Returns
+    -------
+    list of TileFailure
+        The tiles that failed even when tried again; the others are finished.
+    """
+    if not tasks:
+        return []
+    boxes = {task.tile.name: str(task.tile.core) for task in tasks}
+    graph, keys = _graph(context, tasks)
+    futures = client.get(graph, keys, sync=False, retries=RETRIES, optimize_graph=False)
+    failures = []
+    for future in as_completed(futures):
+        if future.status == "finished":
+            on_receipt(future.result())
+        else:
+            failures.append(_failure(future, boxes))
+        future.release()
+    return failures
+
+
+def _graph(
+    context: TileContext, tasks: Iterable[TileTask]
+) -> tuple[HighLevelGraph, list[tuple[str, str]]]:
+    """Return the graph of all tiles and the keys of their receipts."""
+    run = context.provenance.fingerprint[:8]
+    cut, finish = f"cut-{run}", f"finish-{run}"
+    cuts: dict[Any, Any] = {}
+    finishes: dict[Any, Any] = {}
+    for task in tasks:
+        name = task.tile.name
+        cuts[cut, name] = (_cut, context, task)
+        finishes[finish, name] = (_finish, context, (cut, name))
+    layers = {
+        cut: MaterializedLayer(cuts),
+        finish: MaterializedLayer(finishes, annotations={"resources": {SCORER: 1}}),
+    }
+    return HighLevelGraph(layers, {cut: set(), finish: {cut}}), list(finishes)
+
+
+def _failure(future: Future, boxes: dict[str, str]) -> TileFailure:
+    """Return why a tile failed for good."""
+    tile = future.key[1]
+    error = future.exception()
+    if isinstance(error, TileError):
+        return TileFailure.of(error)
+    if isinstance(error, KilledWorker):
+        return TileFailure(tile, "worker", boxes[tile], "its workers died, out of memory perhaps")
+    return TileFailure(tile, "worker", boxes[tile], f"{type(error).__name__}: {error}")
+
+
+def _cut(context: TileContext, task: TileTask) -> CutTile:
+    """Cut a tile on a worker."""
+    with _told(task.tile.name, "cutting", "waiting"):
+        return cut_tile(context, task, _mosaic(context.store))
+
+
+def _finish(context: TileContext, cut: CutTile) -> TileReceipt:
+    """Score and write a tile on a worker."""
+    with _told(cut.task.tile.name, "scoring", None):
+        scorer = _scorer(
+            context.checkpoint, context.device, context.batch_size, context.checkpoint_digest
+        )
+        receipt = finish_tile(context, cut, scorer)
+    _tell(receipt.tile, "done", **asdict(receipt))
+    return receipt
+
+
+@contextmanager
+def _told(tile: str, before: str, after: str | None) -> Iterator[None]:
+    """Tell the dashboard of a stage's begin, end or failure."""
+    _tell(tile, before)
+    try:
+        yield
+    except TileError as error:
+        _tell(tile, "failed", reason=str(error))
+        raise
+    if after is not None:
+        _tell(tile, after)
+
+
+def _tell(tile: str, state: str, **facts: Any) -> None:  # noqa: ANN401 - JSON
+    """Send one event of a tile to the scheduler."""
+    get_worker().log_event(TILE_TOPIC, facts | {"tile": tile, "state": state, "time": time.time()})
+
+
+_OPENING = threading.Lock()
+
+
+def _mosaic(store: Path) -> Mosaic:
+    """Return the worker's mosaic, opened once."""
+    with _OPENING:
+        return _open_mosaic(store)
+
+
+def _scorer(path: Path, device: str, batch_size: int, digest: str) -> TorchScorer:
+    """Return the worker's scorer, loaded once for a digest."""
+    with _OPENING:
+        return _load_scorer(path, device, batch_size, digest)
+
+
+@lru_cache(maxsize=1)
+def _open_mosaic(store: Path) -> Mosaic:
+    return Mosaic.open(store)
+
+
+@lru_cache(maxsize=1)
+def _load_scorer(path: Path, device: str, batch_size: int, digest: str) -> TorchScorer:
+    return TorchScorer.load(path, device, batch_size, digest)

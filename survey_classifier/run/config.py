@@ -1,0 +1,286 @@
+"""The run file: one TOML file that says everything about a run.
+
+Owns the keys of a run file and their defaults, and where a run's output lies. Does not own the
+``[mosaic]`` table (``mosaic.ingest``) nor what the settings mean to the rooms that use them.
+Paths in the file are relative to it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import Field, PrivateAttr, model_validator
+
+from survey_classifier.membership.color import EXTINCTION, ColorCuts
+from survey_classifier.membership.redshift import RedshiftCuts
+from survey_classifier.mosaic.ingest import MosaicSettings
+from survey_classifier.settings import Settings, expand_path, read_settings
+from survey_classifier.sources.redshifts import RedshiftColumns
+from survey_classifier.sources.table import SourceColumns
+
+__all__ = [
+    "ClusterSettings",
+    "MembershipSettings",
+    "ModelSettings",
+    "RedshiftsSettings",
+    "RunConfig",
+    "SourcesSettings",
+    "TruthSettings",
+    "as_run",
+    "read_run",
+]
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+_REDSHIFT, _COLOR = RedshiftCuts(), ColorCuts()
+
+
+class SourceColumnNames(Settings):
+    """``columns`` of ``[sources]``: which column holds what."""
+
+    id: str = "source_id"
+    ra: str = "ra"
+    dec: str = "dec"
+    ebv: str | None = None
+    mag: dict[str, str] = Field(default_factory=dict)
+    """Band to the column of its magnitude."""
+
+    def resolved(self) -> SourceColumns:
+        """Return them as the ``sources`` room wants them."""
+        return SourceColumns(**self.model_dump())
+
+
+class SourcesSettings(Settings):
+    """The ``[sources]`` table: the list of what is to be classified."""
+
+    path: str
+    columns: SourceColumnNames = SourceColumnNames()
+    system: str = "sdss"
+    """Photometric system of the magnitudes, for dereddening: a key of `EXTINCTION`."""
+    dereddened: bool = False
+    """Whether the magnitudes are free of Galactic extinction already."""
+    ebv: Annotated[float, Field(ge=0)] | None = None
+    """E(B-V) of all sources, where the table has no column of it."""
+
+    @model_validator(mode="after")
+    def _known_system(self) -> "SourcesSettings":
+        if self.system not in EXTINCTION:
+            known = ", ".join(EXTINCTION)
+            raise ValueError(f"unknown photometric system {self.system!r}; known are {known}")
+        if not self.dereddened:
+            unknown = sorted(set(self.columns.mag) - set(EXTINCTION[self.system]))
+            if unknown:
+                raise ValueError(
+                    f"no extinction coefficient for band {unknown[0]!r} of {self.system}; "
+                    f"known are {', '.join(EXTINCTION[self.system])}, or set dereddened = true"
+                )
+            if self.columns.mag and self.columns.ebv is None and self.ebv is None:
+                raise ValueError(
+                    "magnitudes need E(B-V): give columns.ebv, or ebv = a constant, or "
+                    "dereddened = true"
+                )
+        return self
+
+
+class RedshiftColumnNames(Settings):
+    """``columns`` of ``[redshifts]``: which column holds what."""
+
+    id: str = "object_id"
+    ra: str = "ra"
+    dec: str = "dec"
+    z: str = "z"
+    z_err: str | None = None
+    z_warning: str | None = None
+    spec_class: str | None = None
+
+    def resolved(self) -> RedshiftColumns:
+        """Return them as the ``sources`` room wants them."""
+        return RedshiftColumns(**self.model_dump())
+
+
+class RedshiftsSettings(Settings):
+    """The ``[redshifts]`` table: a table of spectroscopic redshifts."""
+
+    path: str
+    columns: RedshiftColumnNames = RedshiftColumnNames()
+    radius_arcsec: Annotated[float, Field(gt=0, le=60)] = 1.5
+
+
+class ModelSettings(Settings):
+    """The ``[model]`` table."""
+
+    checkpoint: str
+    """Name of a shipped checkpoint, or a path."""
+    device: str = "auto"
+    """``auto``, ``cpu`` or ``cuda``."""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
+    """Stamps that are scored at once."""
+
+
+class MembershipSettings(Settings):
+    """The ``[membership]`` table: windows and priors; the defaults are those of Perseus."""
+
+    prior: Share | None = None
+    """Share of members among the field's sources; by default that of the training sources."""
+    min_valid_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A stamp with less usable area is not classified (status low_coverage)."""
+    star_max_z: float = _REDSHIFT.star_max_z
+    cluster_max_z: float = _REDSHIFT.cluster_max_z
+    z_cluster: float = _REDSHIFT.z_cluster
+    sigma_km_s: float = _REDSHIFT.sigma_km_s
+    n_sigma: float = _REDSHIFT.n_sigma
+    color_offset_gz: float = _COLOR.offset_gz
+
+    def redshift_cuts(self) -> RedshiftCuts:
+        """Return the redshift windows."""
+        return RedshiftCuts(
+            star_max_z=self.star_max_z,
+            cluster_max_z=self.cluster_max_z,
+            z_cluster=self.z_cluster,
+            sigma_km_s=self.sigma_km_s,
+            n_sigma=self.n_sigma,
+        )
+
+    def color_cuts(self) -> ColorCuts:
+        """Return the color regions."""
+        return ColorCuts(offset_gz=self.color_offset_gz)
+
+    @model_validator(mode="after")
+    def _sound(self) -> "MembershipSettings":
+        self.redshift_cuts()
+        self.color_cuts()
+        return self
+
+
+class TilesSettings(Settings):
+    """The ``[tiles]`` table."""
+
+    size_px: Annotated[int, Field(ge=1)] = 2048
+    """Side of a tile, a multiple of the mosaic's chunk."""
+
+
+class ClusterSettings(Settings):
+    """The ``[cluster]`` table: where the tiles are worked on."""
+
+    kind: str = "local"
+    """``serial``, ``local``, ``cuda``, or the address of a scheduler."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of a local worker; by default one a core."""
+    dashboard: str = "127.0.0.1:8787"
+    """Where the dashboard listens: on this machine only, unless told otherwise."""
+
+
+class TruthSettings(Settings):
+    """The ``[truth]`` table: known classes, for the report only; no score ever sees them."""
+
+    path: str
+    id: str = "source_id"
+    """Column of the source identifier."""
+    label: str = "label"
+    """Column of the class."""
+    member: str = "member"
+    """The value of the class column that means member; others mean nonmember."""
+    simulated: bool = False
+    """Whether this is a simulation's truth: the report then says so beside every figure."""
+
+
+class RunConfig(Settings):
+    """A run file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the run and of its catalog."""
+    out: str
+    """Folder of the output."""
+    mosaic: MosaicSettings
+    sources: SourcesSettings
+    redshifts: RedshiftsSettings | None = None
+    model: ModelSettings
+    membership: MembershipSettings = MembershipSettings()
+    tiles: TilesSettings = TilesSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    truth: TruthSettings | None = None
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run file: what its paths are relative to."""
+        return self._folder
+
+    def path(self, text: str) -> Path:
+        """Return the absolute path of one written in the file."""
+        return expand_path(text, self.folder)
+
+    @property
+    def out_folder(self) -> Path:
+        """Folder of the output."""
+        return self.path(self.out)
+
+    @property
+    def parts_folder(self) -> Path:
+        """Folder of the parts, one file a tile."""
+        return self.out_folder / "parts"
+
+    @property
+    def catalog_path(self) -> Path:
+        """The published catalog."""
+        return self.out_folder / f"{self.name}.parquet"
+
+    @property
+    def report_path(self) -> Path:
+        """The page that shows the result."""
+        return self.out_folder / "report.html"
+
+    @property
+    def receipt_path(self) -> Path:
+        """Counts of the finished run, as JSON."""
+        return self.out_folder / "receipt.json"
+
+    @property
+    def resolved_path(self) -> Path:
+        """The run file with every default filled in, beside the output."""
+        return self.out_folder / "run.toml"
+
+    def resolved_toml(self) -> str:
+        """Return the run file with every default filled in and every path absolute."""
+        content = _without_none(self.model_dump())
+        for table, key in (("mosaic", "store"), ("sources", "path"), ("redshifts", "path"),
+                           ("truth", "path")):  # fmt: skip
+            if table in content:
+                content[table][key] = str(self.path(content[table][key]))
+        for entry in content["mosaic"]["inputs"]:
+            entry["path"] = str(self.path(entry["path"]))
+        content["out"] = str(self.out_folder)
+        return tomli_w.dumps(content)
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401 - any TOML value
+    """Return a value without the keys that are None: TOML has no null."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def read_run(path: Path) -> RunConfig:
+    """Read a run file.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, is not TOML, or a key or value is wrong.
+    """
+    config = read_settings(path, RunConfig)
+    config._folder = path.resolve().parent  # noqa: SLF001 - where it was read from
+    return config
+
+
+def as_run(run: Path | RunConfig) -> RunConfig:
+    """Return a run file that may have been read already.
+
+    Parameters
+    ----------
+    run
+        Path of a run file, or its content.
+    """
+    return run if isinstance(run, RunConfig) else read_run(run)

@@ -1,0 +1,152 @@
+"""What a tile is given and what it gives back: values small enough to travel.
+
+Owns the values that pass between the plan, the kernel and the drivers. Does not own any step.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from survey_classifier.catalog.footer import Provenance
+from survey_classifier.catalog.schema import CatalogSchema
+from survey_classifier.errors import TileError
+from survey_classifier.geometry import Tile
+from survey_classifier.run.config import MembershipSettings, SourcesSettings
+from survey_classifier.sources.redshifts import Redshifts
+from survey_classifier.sources.table import Sources
+
+__all__ = ["HISTOGRAM_BINS", "Spectra", "TileContext", "TileFailure", "TileReceipt", "TileTask"]
+
+HISTOGRAM_BINS = 20
+"""Equal bins of p_member between 0 and 1 in a receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectra:
+    """What spectroscopy says of n sources; every array has shape ``(n,)``."""
+
+    z: npt.NDArray[np.float64]
+    """NaN = no redshift."""
+    z_err: npt.NDArray[np.float64]
+    """NaN = unknown."""
+    z_warning: npt.NDArray[np.int32]
+    """-1 = unknown."""
+    spec_class: npt.NDArray[np.object_]
+    """'' = unknown."""
+    separation_arcsec: npt.NDArray[np.float32]
+    """NaN = no redshift."""
+    ambiguous: npt.NDArray[np.bool_]
+
+    @classmethod
+    def none(cls, n: int) -> Self:
+        """Return what is known of n sources when there are no redshifts."""
+        nothing = np.full(n, np.nan)
+        return cls(
+            nothing,
+            nothing,
+            np.full(n, -1, dtype=np.int32),
+            np.full(n, "", dtype=object),
+            nothing.astype(np.float32),
+            np.zeros(n, dtype=np.bool_),
+        )
+
+    @classmethod
+    def matched(
+        cls,
+        redshifts: Redshifts,
+        index: npt.NDArray[np.int64],
+        separation_arcsec: npt.NDArray[np.float32],
+        ambiguous: npt.NDArray[np.bool_],
+    ) -> Self:
+        """Return the redshifts at an index; -1 means none."""
+        found = index >= 0
+        row = np.where(found, index, 0)
+        if not len(redshifts):
+            return cls.none(len(index))
+        return cls(
+            np.where(found, redshifts.z[row], np.nan),
+            np.where(found, redshifts.z_err[row], np.nan),
+            np.where(found, redshifts.z_warning[row], -1).astype(np.int32),
+            np.where(found, redshifts.spec_class[row], ""),
+            separation_arcsec,
+            ambiguous,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TileTask:
+    """The work of one tile: its sources, and where they are."""
+
+    tile: Tile
+    sources: Sources
+    x_px: npt.NDArray[np.float64]
+    """``(n,)`` on level 0, NaN where a source has no position."""
+    y_px: npt.NDArray[np.float64]
+    spectra: Spectra
+    mosaic_shape: tuple[int, int]
+    """``(ny, nx)`` of level 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileContext:
+    """What all tiles of a run share; weights and pixels are named here, never carried."""
+
+    store: Path
+    checkpoint: Path
+    checkpoint_digest: str
+    device: str
+    batch_size: int
+    parts: Path
+    schema: CatalogSchema
+    provenance: Provenance
+    bands: tuple[str, ...]
+    """Bands that are cut, in the network's order."""
+    classes: tuple[str, ...]
+    """The network's classes, in the order of its scores."""
+    level: int
+    """Pyramid level that stamps are cut from."""
+    size_px: int
+    """Side of a stamp on that level."""
+    membership: MembershipSettings
+    prior: float
+    """Share of members among the field's sources."""
+    prevalence: float
+    """Share of members among the training sources."""
+    photometry: SourcesSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TileReceipt:
+    """What a finished tile reports: all that returns to the client."""
+
+    tile: str
+    n_sources: int
+    n_by_status: dict[str, int]
+    n_stamps: int
+    """Stamps that were scored."""
+    cut_seconds: float
+    score_seconds: float
+    """In the scorer alone."""
+    finish_seconds: float
+    """Scoring, evidence and writing the part."""
+    p_member_histogram: tuple[int, ...] = field(default=(0,) * HISTOGRAM_BINS)
+    """Counts of classified sources in equal bins of p_member."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileFailure:
+    """A tile that failed for good: where, and why."""
+
+    tile: str
+    stage: str
+    """``cut``, ``finish``, or ``worker`` where the worker itself was lost."""
+    box: str
+    reason: str
+
+    @classmethod
+    def of(cls, error: TileError) -> Self:
+        """Return the failure that an exception describes."""
+        return cls(error.tile, error.stage, error.box, error.reason)

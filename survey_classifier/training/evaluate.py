@@ -1,0 +1,136 @@
+"""How good a network is, on objects that it has not seen.
+
+Owns scoring the objects of a training set, the temperature, and the figures of a card. Does not
+own which objects a network has seen (``fit``).
+"""
+
+import copy
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.stats import rankdata
+
+from survey_classifier.errors import RunError
+from survey_classifier.model.card import ModelCard
+from survey_classifier.model.resnet import ResNet
+from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.training.dataset import TrainingSet
+
+__all__ = [
+    "average_precision",
+    "calibration_error",
+    "fit_temperature",
+    "member_metrics",
+    "roc_area",
+    "score_rows",
+    "with_temperature",
+]
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+LOWEST_PROBABILITY = 1e-30
+"""A float32 probability that has run down to 0 counts as this where its logarithm is needed."""
+TEMPERATURES = (0.05, 20.0)
+N_BINS = 15
+
+
+def score_rows(
+    network: ResNet, card: ModelCard, data: TrainingSet, rows: npt.NDArray[np.intp]
+) -> FloatArray:
+    """Return class probabilities ``(n, class)`` of some objects, as a run would score them.
+
+    Raises
+    ------
+    RunError
+        If a score is not finite.
+    """
+    scorer = TorchScorer(copy.deepcopy(network), card, torch.device("cpu"))
+    probability = np.full((len(data), len(card.classes)), np.nan)
+    for stamps, inside in data.by_block(rows):
+        probability[inside] = scorer.score(stamps).probability
+    found = probability[rows]
+    lost = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(lost):
+        name = data.labels.object_id[rows[lost[0]]]
+        raise RunError(f"the score of object {name!r} is not finite; lower 'rate' in [fit]")
+    return found
+
+
+def with_temperature(probability: FloatArray, temperature: float) -> FloatArray:
+    """Return probabilities at a temperature, from those at 1, shape ``(n, class)``."""
+    # log p are the logits up to a constant, which the normalization takes out again.
+    logits = np.log(np.maximum(probability, LOWEST_PROBABILITY)) / temperature
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    share: FloatArray = raised / raised.sum(axis=1, keepdims=True)
+    return share
+
+
+def fit_temperature(probability: FloatArray, label: npt.NDArray[np.int64]) -> float:
+    """Return the temperature that makes the labels most likely (Guo et al. 2017).
+
+    Parameters
+    ----------
+    probability
+        At temperature 1, of objects that the network has not seen, shape ``(n, class)``.
+    label
+        Index of the true class, shape ``(n,)``.
+    """
+    rows = np.arange(len(label))
+
+    def loss(log_temperature: float) -> float:
+        scaled = with_temperature(probability, float(np.exp(log_temperature)))
+        return float(-np.log(np.maximum(scaled[rows, label], LOWEST_PROBABILITY)).mean())
+
+    bounds = (np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1]))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+
+
+def member_metrics(p_member: FloatArray, is_member: BoolArray) -> dict[str, float]:
+    """Return the figures of a card, members against all others.
+
+    Parameters
+    ----------
+    p_member
+        Probabilities of objects that the network has not seen, shape ``(n,)``.
+    is_member
+        Their truth, shape ``(n,)``; holds both values.
+    """
+    return {
+        "auc": roc_area(p_member, is_member),
+        "average_precision": average_precision(p_member, is_member),
+        "accuracy": float(((p_member >= 0.5) == is_member).mean()),
+        "brier": float(((p_member - is_member) ** 2).mean()),
+        "calibration_error": calibration_error(p_member, is_member),
+        "n": float(len(p_member)),
+        "n_member": float(is_member.sum()),
+    }
+
+
+def roc_area(score: FloatArray, truth: BoolArray) -> float:
+    """Return the share of (true, false) pairs in which the true one scores higher; ties half.
+
+    The Mann-Whitney form of the area under the receiver operating characteristic.
+    """
+    n_true = int(truth.sum())
+    ranks = rankdata(score)[truth].sum() - n_true * (n_true + 1) / 2
+    return float(ranks / (n_true * (len(truth) - n_true)))
+
+
+def average_precision(score: FloatArray, truth: BoolArray) -> float:
+    """Return the mean precision over the true objects, objects of equal score taken together."""
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    found = np.cumsum(truth[order])[last_of_tie]
+    precision = found / (last_of_tie + 1)
+    return float((np.diff(found, prepend=0) * precision).sum() / truth.sum())
+
+
+def calibration_error(p: FloatArray, truth: BoolArray) -> float:
+    """Return the expected calibration error in 15 equal bins (Guo et al. 2017, equation 3)."""
+    number = np.minimum((p * N_BINS).astype(np.int64), N_BINS - 1)
+    claimed = np.bincount(number, weights=p, minlength=N_BINS)
+    true = np.bincount(number, weights=truth, minlength=N_BINS)
+    return float(np.abs(claimed - true).sum() / len(p))

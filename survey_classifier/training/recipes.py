@@ -1,0 +1,231 @@
+"""The recipe: one TOML file that says everything about a training.
+
+Owns the keys of a recipe and their defaults. Does not own what is done with them (``dataset``,
+``split``, ``optimize``, ``fit``). Paths in the file are relative to it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from survey_classifier import __version__
+from survey_classifier.model.card import ModelCard, Stretch
+from survey_classifier.settings import Settings, expand_path, read_settings
+
+__all__ = [
+    "DataSettings",
+    "FitSettings",
+    "LabelSettings",
+    "Recipe",
+    "ThumbnailSettings",
+    "read_recipe",
+]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class NetworkSettings(Settings):
+    """The ``[network]`` table."""
+
+    architecture: str = "resnet15"
+    width: int = 32
+    """Channels of the first stage; 64 is the published network."""
+
+
+class StampSettings(Settings):
+    """The ``[stamps]`` table: what the network sees of a source."""
+
+    stamp_arcsec: Positive = 20.0
+    stamp_px: Count = 50
+    n_views: int = 8
+    """Orientations that a score is averaged over: 1, 2, 4 or 8."""
+
+
+class LabelSettings(Settings):
+    """The ``[labels]`` table: from what the tables spell to classes."""
+
+    classes: tuple[str, ...] = ("nonmember", "member")
+    mapping: dict[str, str]
+    """From a table's label to a class."""
+    ignore: tuple[str, ...] = ()
+    """Labels whose objects are left out."""
+
+
+class LabelColumns(Settings):
+    """``columns`` of ``[[data]]``: which column holds what."""
+
+    id: str
+    ra: str
+    dec: str
+    label: str
+    thumb: str | None = None
+    """File name of the thumbnail; objects without one are left out."""
+
+
+class ThumbnailSettings(Settings):
+    """``thumbnails`` of ``[[data]]``: small color images, one an object, all of one size."""
+
+    path: str
+    """A folder or zip of PNG or JPEG images, north up."""
+    planes: tuple[str, ...]
+    """Bands of the color planes, in the order of the file."""
+    scale_arcsec: Positive
+    """Pixel scale."""
+    source_px: tuple[NotNegative, NotNegative]
+    """Where the source is: x from the left and y from the top, first pixel 0."""
+
+
+class DataSettings(Settings):
+    """One ``[[data]]`` table: labeled objects, and where their pixels are.
+
+    An object within 2 arcsec of one of an earlier ``[[data]]`` is that object: the earlier
+    label and pixels hold. So the table that is trusted most comes first.
+    """
+
+    table: str
+    columns: LabelColumns
+    store: str = ""
+    """A mosaic to cut stamps from; objects whose own pixel has no data are left out."""
+    thumbnails: ThumbnailSettings | None = None
+    """Images instead of a mosaic; objects without one are left out."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        """Check that pixels come from one place."""
+        if (self.store == "") == (self.thumbnails is None):
+            raise ValueError(f"data of {self.table}: give either store or thumbnails")
+        if (self.columns.thumb is None) != (self.thumbnails is None):
+            raise ValueError(f"data of {self.table}: thumbnails and columns.thumb go together")
+        return self
+
+
+class SplitSettings(Settings):
+    """The ``[split]`` table: folds are strips of the sky with equally many objects."""
+
+    axis: Literal["ra", "dec"] = "ra"
+    n_folds: Annotated[int, Field(ge=2, le=20)] = 4
+
+
+class FitSettings(Settings):
+    """The ``[fit]`` table: AdamW with a cosine schedule."""
+
+    epochs: Count = 60
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    rate: Positive = 2e-3
+    """Highest learning rate."""
+    weight_decay: NotNegative = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Of the running mean of the weights, a step; the mean is what is kept."""
+    jitter_px: NotNegative = 0.5
+    """Largest shift along each axis, in pixels of the network's input."""
+    flux_scatter: NotNegative = 0.03
+    """Standard deviation of a common factor on all bands (natural logarithm)."""
+    seed: int = 0
+
+
+class Recipe(Settings):
+    """A recipe."""
+
+    name: str
+    """Name of the checkpoint."""
+    description: str
+    """What it is trained on; says "simulated" where that is so."""
+    out: str
+    """Folder of the checkpoint and of the log."""
+    unit: Literal["nJy", "display"]
+    """Unit of the pixels."""
+    network: NetworkSettings = NetworkSettings()
+    stamps: StampSettings = StampSettings()
+    stretch: dict[str, Stretch]
+    """Stretch by band; their order is the order of the network's bands."""
+    labels: LabelSettings
+    data: Annotated[tuple[DataSettings, ...], Field(min_length=1)]
+    split: SplitSettings = SplitSettings()
+    fit: FitSettings = FitSettings()
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="after")
+    def _makes_a_card(self) -> Self:
+        """Check everything that the model card will say before any work is done."""
+        try:
+            self.draft_card()
+        except ValidationError as error:
+            problem = error.errors()[0]
+            field = ".".join(str(part) for part in problem["loc"])
+            reason = problem["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{field}: {reason}" if field else reason) from error
+        for data in self.data:
+            planes = None if data.thumbnails is None else data.thumbnails.planes
+            if planes is not None and sorted(planes) != sorted(self.stretch):
+                raise ValueError(
+                    f"data of {data.table}: planes must be {', '.join(self.stretch)} in any"
+                    f" order, got {', '.join(planes)}"
+                )
+        return self
+
+    def path(self, text: str) -> Path:
+        """Return the absolute path of one written in the recipe."""
+        return expand_path(text, self._folder)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the checkpoint is written."""
+        return self.path(self.out) / f"{self.name}.safetensors"
+
+    @property
+    def log_path(self) -> Path:
+        """Where the loss of each epoch is written."""
+        return self.path(self.out) / f"{self.name}.csv"
+
+    @property
+    def predictions_path(self) -> Path:
+        """Where each training object's out-of-fold probability is written."""
+        return self.path(self.out) / f"{self.name}-out-of-fold.csv"
+
+    def draft_card(self, **known: Any) -> ModelCard:  # noqa: ANN401 - any fields of the card
+        """Return the card as far as the recipe goes, with what else is known filled in.
+
+        Parameters
+        ----------
+        **known
+            Fields of the card that only the training finds out.
+        """
+        n_class = len(self.labels.classes)
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "description": self.description,
+            "architecture": self.network.architecture,
+            "width": self.network.width,
+            "classes": self.labels.classes,
+            "bands": tuple(self.stretch),
+            "unit": self.unit,
+            "stamp_arcsec": self.stamps.stamp_arcsec,
+            "stamp_px": self.stamps.stamp_px,
+            "stretch": self.stretch,
+            "n_views": self.stamps.n_views,
+            "temperature": 1.0,
+            "prevalence": dict.fromkeys(self.labels.classes, 1 / max(n_class, 2)),
+            "label_mapping": self.labels.mapping,
+            "data": (),
+            "metrics": {},
+            "code_version": __version__,
+        }
+        return ModelCard(**(fields | known))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, is not TOML, or a key or value is wrong.
+    """
+    recipe = read_settings(path, Recipe)
+    recipe._folder = path.resolve().parent  # noqa: SLF001 - where it was read from
+    return recipe

@@ -1,0 +1,189 @@
+"""Probabilities against Bayes' rule by brute force, and the base rate against its likelihood."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize
+
+from survey_classifier.errors import ConfigError, RunError
+from survey_classifier.membership.probability import (
+    MIN_PROBABILITY,
+    PERSEUS_MEMBER_SHARE,
+    PriorTable,
+    expit,
+    llr_image,
+    logit,
+    posterior,
+    saerens_em,
+    shift_prior,
+)
+
+inside = st.floats(1e-4, 1 - 1e-4)
+probabilities = st.floats(0, 1)
+llrs = st.floats(-5, 5)
+
+
+def test_the_published_prior_shift():
+    assert round(float(shift_prior(0.9, 0.058, 0.5)), 4) == 0.3566
+
+
+@given(inside, inside, inside)
+def test_the_shift_is_bayes_rule_with_another_prior(likelihood_ratio, pi_field, pi_train):
+    def bayes(prior):
+        return prior * likelihood_ratio / (prior * likelihood_ratio + (1 - prior))
+
+    np.testing.assert_allclose(
+        shift_prior(bayes(pi_train), pi_field, pi_train), bayes(pi_field), rtol=1e-9
+    )
+
+
+@given(probabilities, inside, inside)
+def test_the_shift_can_be_undone_and_keeps_the_range(p, pi_field, pi_train):
+    shifted = shift_prior(p, pi_field, pi_train)
+    assert 0 <= shifted <= 1
+    np.testing.assert_allclose(shift_prior(shifted, pi_train, pi_field), p, rtol=1e-6, atol=1e-12)
+    assert shift_prior(p, pi_train, pi_train) == pytest.approx(p, abs=1e-15)
+
+
+def test_the_shift_leaves_certainty_and_ignorance_alone():
+    np.testing.assert_array_equal(shift_prior([0, 1, np.nan], 0.1, 0.5), [0, 1, np.nan])
+    per_source = shift_prior([0.5, 0.5, 0.5], np.array([0.1, 0.9, np.nan]), 0.5)
+    np.testing.assert_allclose(per_source, [0.1, 0.9, np.nan])
+
+
+def test_logit_is_finite_at_certainty_and_symmetric():
+    limit = np.log((1 - MIN_PROBABILITY) / MIN_PROBABILITY)
+    np.testing.assert_allclose(logit([0, 1, 0.5, np.nan]), [-limit, limit, 0, np.nan])
+    below_one = np.nextafter(np.float32(1), np.float32(0))
+    np.testing.assert_allclose(logit(below_one), limit)
+
+
+@given(st.floats(-16, 16))
+def test_expit_undoes_logit(log_odds):
+    assert logit(expit(log_odds)) == pytest.approx(log_odds, rel=1e-7, abs=1e-12)
+
+
+def test_expit_does_not_overflow():
+    np.testing.assert_array_equal(expit([-1e9, 1e9, np.nan]), [0, 1, np.nan])
+
+
+@given(inside, inside, inside)
+def test_image_evidence_with_a_prior_is_the_shifted_score(p, pi_train, prior):
+    combined = posterior([llr_image([p], pi_train)], prior)
+    np.testing.assert_allclose(combined, shift_prior([p], prior, pi_train), rtol=1e-9)
+
+
+@given(st.lists(st.one_of(llrs, st.just(np.nan)), max_size=5), inside)
+def test_the_posterior_is_bayes_rule_over_the_evidence_that_there_is(evidence, prior):
+    ratio = np.prod([np.exp(llr) for llr in evidence if not np.isnan(llr)])
+    expected = prior * ratio / (prior * ratio + (1 - prior))
+    result = posterior([np.array([llr]) for llr in evidence], np.array([prior]))
+    np.testing.assert_allclose(result, [expected], rtol=1e-9)
+
+
+def test_an_unknown_prior_is_an_unknown_posterior():
+    result = posterior([np.array([1.0, np.nan])], np.array([np.nan, 0.25]))
+    np.testing.assert_allclose(result, [np.nan, 0.25])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, np.inf])
+def test_shares_of_nothing_or_everything_are_refused(share):
+    for call in (
+        lambda: shift_prior(0.5, share, 0.5),
+        lambda: shift_prior(0.5, 0.5, share),
+        lambda: llr_image(0.5, share),
+        lambda: posterior([], share),
+        lambda: saerens_em([0.5], share),
+        lambda: PriorTable((1.0, 2.0), (share,), 0.5),
+        lambda: PriorTable((1.0, 2.0), (0.5,), share),
+    ):
+        with pytest.raises(ConfigError, match=r"is .*: give a share of members inside \(0, 1\)"):
+            call()
+
+
+def test_a_training_share_must_be_known():
+    with pytest.raises(ConfigError, match="pi_train is nan"):
+        shift_prior(0.5, 0.5, np.nan)
+
+
+@pytest.mark.parametrize("p", [-1e-9, 1.0000001, np.inf])
+def test_what_is_no_probability_is_refused(p):
+    for call in (
+        lambda: logit([0.5, p]),
+        lambda: shift_prior([p], 0.5, 0.5),
+        lambda: saerens_em([p], 0.5),
+    ):
+        with pytest.raises(RunError, match=r"1 scores such as .* are no probabilities"):
+            call()
+
+
+def test_the_prior_table_in_and_outside_its_range():
+    table = PriorTable((16.0, 18.0, 20.0), (0.8, 0.2), 0.4)
+    mag = [15.99, 16, 17.99, 18, 20, 20.01, np.nan]
+    prior, outside = table.lookup(mag)
+    assert prior.tolist() == [0.8, 0.8, 0.8, 0.2, 0.2, 0.2, 0.4]
+    assert outside.tolist() == [True, False, False, False, False, True, False]
+
+
+@given(st.lists(st.floats(10, 30), min_size=1, max_size=20))
+def test_the_prior_lookup_equals_a_search_bin_by_bin(magnitudes):
+    prior, outside = PERSEUS_MEMBER_SHARE.lookup(magnitudes)
+    edges, values = PERSEUS_MEMBER_SHARE.magnitude_edges, PERSEUS_MEMBER_SHARE.values
+    for mag, found, beyond in zip(magnitudes, prior, outside, strict=True):
+        inside_bins = [
+            value
+            for low, high, value in zip(edges[:-1], edges[1:], values, strict=True)
+            if low <= mag < high
+        ]
+        nearest = values[0] if mag < edges[0] else values[-1]
+        assert found == (inside_bins or [nearest])[0]
+        assert beyond == (mag < edges[0] or mag > edges[-1])
+
+
+@pytest.mark.parametrize(
+    ("edges", "values", "message"),
+    [
+        ((16.0, 17.0), (), "2 edges and 0 values"),
+        ((16.0, 17.0), (0.1, 0.2), "one edge more"),
+        ((16.0, 16.0), (0.1,), "that rise"),
+        ((16.0, np.inf), (0.1,), "finite"),
+        ((np.nan, 17.0), (0.1,), "that rise"),
+    ],
+)
+def test_impossible_tables_cannot_be_built(edges, values, message):
+    with pytest.raises(ConfigError, match=message):
+        PriorTable(edges, values, 0.1)
+
+
+def scores(rng, n, pi_field, pi_train):
+    """Calibrated scores of unit-variance Gaussians one apart from zero, of a field's sources."""
+    member = rng.random(n) < pi_field
+    feature = rng.normal(np.where(member, 1.0, -1.0))
+    return expit(2 * feature + logit(pi_train))
+
+
+@pytest.mark.parametrize("pi_field", [0.05, 0.3, 0.8])
+def test_em_finds_the_share_of_largest_likelihood(pi_field):
+    p = scores(np.random.default_rng(11), 20_000, pi_field, 0.5)
+
+    def minus_log_likelihood(share):
+        return -np.log(share * p / 0.5 + (1 - share) * (1 - p) / 0.5).sum()
+
+    best = optimize.minimize_scalar(
+        minus_log_likelihood, bounds=(1e-6, 1 - 1e-6), method="bounded", options={"xatol": 1e-9}
+    )
+    found = saerens_em(p, 0.5)
+    assert found == pytest.approx(best.x, abs=1e-5)
+    assert found == pytest.approx(pi_field, abs=0.02)
+
+
+def test_em_leaves_unknown_scores_out_and_needs_a_known_one():
+    p = scores(np.random.default_rng(12), 500, 0.2, 0.4)
+    assert saerens_em(np.append(p, np.nan), 0.4) == saerens_em(p, 0.4)
+    with pytest.raises(RunError, match="no source has a score"):
+        saerens_em([np.nan], 0.4)
+
+
+def test_em_of_a_field_without_members_tends_to_none():
+    assert saerens_em(np.full(100, 0.01), 0.5) < 1e-6

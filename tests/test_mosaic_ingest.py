@@ -1,0 +1,261 @@
+"""Ingest: pixels come out as they are in the files, and bad files are refused in a line."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from survey_classifier.errors import MosaicError
+from survey_classifier.geometry import Box
+from survey_classifier.mosaic import store as store_module
+from survey_classifier.mosaic.exposure import MosaicInput
+from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
+from survey_classifier.mosaic.pixels import MaskBit
+from survey_classifier.mosaic.readers.fits import open_fits
+from survey_classifier.mosaic.store import MosaicWriter
+from tests.test_stamps import tan_wcs
+
+SHAPE = (300, 260)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(5).normal(size=SHAPE).astype(np.float32)
+
+
+def write_fits(path, image, wcs=None, **cards):
+    header = (tan_wcs() if wcs is None else wcs).to_header(relax=True)
+    header.update(cards)
+    fits.PrimaryHDU(image, header).writeto(path)
+    return path
+
+
+def settings(*inputs, store="m.zarr", scale="native"):
+    return MosaicSettings(store=store, inputs=inputs, scale_arcsec=scale)
+
+
+def read_all(mosaic, band):
+    ny, nx = mosaic.shape
+    block = mosaic.read(Box(0, ny, 0, nx), (band,))
+    return block.flux[0], block.mask[0]
+
+
+def test_counts_become_njy_by_the_files_own_zero_point(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=27.0)
+    mosaic = ingest_mosaic(settings(MosaicInput(path="g.fits", band="g", zero_point=30)), tmp_path)
+    flux, _ = read_all(mosaic, "g")
+    # DOMAIN's golden value: 1 count at zero point 27 is 57.544 nJy
+    np.testing.assert_allclose(flux, image * 57.544, rtol=1e-5)
+    assert mosaic.bands[0].zero_point == 27.0
+
+
+def test_the_declared_zero_point_is_only_a_default(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image)
+    with pytest.raises(MosaicError, match=r"has no zero point \(MAGZERO, .*unit = 'display'"):
+        ingest_mosaic(settings(MosaicInput(path="g.fits", band="g")), tmp_path)
+    assert not (tmp_path / "m.zarr").exists()
+    mosaic = ingest_mosaic(
+        settings(MosaicInput(path="g.fits", band="g", zero_point=31.4)), tmp_path
+    )
+    np.testing.assert_array_equal(read_all(mosaic, "g")[0], image)
+
+
+def test_display_units_scaled_integers_compression_and_coverage(tmp_path):
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 255, SHAPE).astype(np.uint8)
+    coverage = (rng.random(SHAPE) > 0.2).astype(np.uint8)
+    header = tan_wcs().to_header(relax=True)
+    fits.HDUList(
+        [
+            fits.PrimaryHDU(),
+            fits.CompImageHDU(image, header, name="I", compression_type="RICE_1"),
+            fits.CompImageHDU(coverage, header, name="COVERAGE"),
+        ]
+    ).writeto(tmp_path / "i.fits")
+    entry = MosaicInput(path="i.fits", band="i", hdu="I", unit="display", coverage_hdu="COVERAGE")
+    flux, mask = read_all(ingest_mosaic(settings(entry), tmp_path), "i")
+    np.testing.assert_array_equal(flux, np.where(coverage, image, np.nan).astype(np.float32))
+    np.testing.assert_array_equal(mask, np.where(coverage, 0, 1))
+
+
+def test_masks_are_carried_and_no_data_is_nan(tmp_path, image):
+    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask[10, 20], mask[11, 21] = MaskBit.NO_DATA, MaskBit.SATURATED
+    header = tan_wcs().to_header(relax=True)
+    fits.HDUList(
+        [
+            fits.PrimaryHDU(image, header),
+            fits.ImageHDU(mask, header, name="MASK"),
+        ]
+    ).writeto(tmp_path / "g.fits")
+    entry = MosaicInput(path="g.fits", band="g", zero_point=31.4, mask_hdu="MASK")
+    flux, bits = read_all(ingest_mosaic(settings(entry), tmp_path), "g")
+    assert np.isnan(flux[10, 20])
+    assert flux[11, 21] == image[11, 21]
+    assert bits[11, 21] == MaskBit.SATURATED
+
+
+def test_overlapping_files_of_one_grid_are_copied_bit_for_bit(tmp_path, image):
+    """Two halves with an overlap and different values there: the first file in order wins."""
+    wcs = tan_wcs()
+    right = tan_wcs(crpix=(15.0 - 100, 19.0))
+    write_fits(tmp_path / "a.fits", image[:, :160], wcs, MAGZERO=31.4)
+    write_fits(tmp_path / "b.fits", image[:, 100:] + 1, right, MAGZERO=31.4)
+    mosaic = ingest_mosaic(settings(MosaicInput(path="[ab].fits", band="g")), tmp_path)
+    flux, _ = read_all(mosaic, "g")
+    np.testing.assert_array_equal(flux[:, :160], image[:, :160])
+    np.testing.assert_array_equal(flux[:, 160:], image[:, 160:] + 1)
+    assert mosaic.bands[0].source_files == ("a.fits", "b.fits")
+
+
+def test_a_kill_between_shards_is_resumed_without_rewriting(tmp_path, image, monkeypatch):
+    monkeypatch.setattr(store_module, "SHARD_PX", 128)
+    monkeypatch.setattr(store_module, "CHUNK_PX", 16)
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    entry = MosaicInput(path="g.fits", band="g")
+    original, written = MosaicWriter.write, []
+
+    def failing(self, band, box, flux, mask):
+        if len(written) == 4:
+            raise OSError("No space left on device")
+        written.append(box)
+        original(self, band, box, flux, mask)
+
+    monkeypatch.setattr(MosaicWriter, "write", failing)
+    with pytest.raises(MosaicError, match="No space left on device"):
+        ingest_mosaic(settings(entry), tmp_path)
+
+    def counting(self, band, box, flux, mask):
+        written.append(box)
+        original(self, band, box, flux, mask)
+
+    monkeypatch.setattr(MosaicWriter, "write", counting)
+    mosaic = ingest_mosaic(settings(entry), tmp_path)
+    assert len(written) == len(set(written)) == 9
+    np.testing.assert_array_equal(read_all(mosaic, "g")[0], image)
+    # and once more: nothing to do
+    ingest_mosaic(settings(entry), tmp_path)
+    assert len(written) == 9
+
+
+def test_a_store_is_opened_without_its_files(tmp_path, image):
+    path = write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    first = ingest_mosaic(settings(MosaicInput(path="g.fits", band="g")), tmp_path)
+    path.unlink()
+    assert ingest_mosaic(settings(), tmp_path).digest == first.digest
+
+
+def gaussians(wcs, shape, sky, sigma_arcsec, flux=1000.0):
+    """Draw round Gaussians of a known total flux at sky positions."""
+    scale = np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600
+    y, x = np.indices(shape)
+    image = np.zeros(shape)
+    for ra, dec in sky:
+        px, py = wcs.all_world2pix(ra, dec, 0)
+        r2 = ((x - px) ** 2 + (y - py) ** 2) * scale**2
+        image += flux * np.exp(-r2 / 2 / sigma_arcsec**2) / (2 * np.pi * sigma_arcsec**2) * scale**2
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("scale_in", [0.3, 0.1])
+def test_another_grid_is_resampled_with_flux_and_position_kept(tmp_path, scale_in):
+    """A 0.3 or a rotated 0.1 arcsec image onto 0.2 arcsec; injected sources keep their flux."""
+    base = tan_wcs(0.2, crpix=(100.5, 100.5))
+    other = tan_wcs(scale_in, crpix=(101.0, 99.2))
+    angle = np.radians(20.0)
+    other.wcs.pc = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    sky = np.transpose(base.all_pix2world([60.3, 130.8, 100.0], [80.1, 110.4, 60.7], 0))
+    write_fits(tmp_path / "g.fits", gaussians(base, (200, 200), sky, 0.5), base, MAGZERO=31.4)
+    n = int(48 / scale_in)
+    other.wcs.crpix = [n / 2, n / 2]
+    write_fits(tmp_path / "j.fits", gaussians(other, (n, n), sky, 0.5), other, MAGZERO=31.4)
+    mosaic = ingest_mosaic(
+        settings(MosaicInput(path="g.fits", band="g"), MosaicInput(path="j.fits", band="j")),
+        tmp_path,
+    )
+    y, x = np.indices(mosaic.shape)
+    px, py = mosaic.world_to_pixel(*sky.T)
+    for band in ("g", "j"):
+        flux, _ = read_all(mosaic, band)
+        for cx, cy in zip(px, py, strict=True):
+            near = np.hypot(x - cx, y - cy) < 22
+            total = np.nansum(flux[near])
+            assert total == pytest.approx(1000.0, rel=2e-3)
+            assert np.nansum((flux * x)[near]) / total == pytest.approx(cx, abs=0.02)
+            assert np.nansum((flux * y)[near]) / total == pytest.approx(cy, abs=0.02)
+
+
+def test_a_wanted_scale_makes_a_new_grid(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    entry = MosaicInput(path="g.fits", band="g")
+    mosaic = ingest_mosaic(settings(entry, scale=0.4), tmp_path)
+    assert mosaic.scale_arcsec == pytest.approx(0.4)
+    assert mosaic.shape == pytest.approx((150, 130), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"path": "absent.fits"}, "no such file"),
+        ({"path": "absent-*.fits"}, "no such file"),
+        ({"path": "text.fits"}, "cannot read .*text.fits as FITS"),
+        ({"path": "cut.fits"}, "cannot read .*cut.fits as FITS"),
+        ({"path": "no-wcs.fits"}, "no celestial WCS"),
+        ({"path": "cube.fits"}, "no two-dimensional image"),
+        ({"path": "good.fits", "hdu": "SCI"}, "has no HDU 'SCI'; it has 0:PRIMARY"),
+        ({"path": "good.fits", "hdu": 7}, "has no HDU 7"),
+        ({"path": "good.fits", "mask_hdu": "MASK"}, "has no HDU 'MASK'"),
+        ({"path": "good.fits", "zero_point_keyword": "ZP"}, r"has no zero point \(ZP\)"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, image, entry, message):
+    good = write_fits(tmp_path / "good.fits", image, MAGZERO=27.0)
+    (tmp_path / "text.fits").write_text("this is no FITS file")
+    (tmp_path / "cut.fits").write_bytes(good.read_bytes()[:40_000])
+    fits.PrimaryHDU(image, fits.Header({"MAGZERO": 27.0})).writeto(tmp_path / "no-wcs.fits")
+    fits.PrimaryHDU(image[None]).writeto(tmp_path / "cube.fits")
+    bad = MosaicInput(band="i", **entry)
+    with pytest.raises(MosaicError, match=message) as caught:
+        ingest_mosaic(settings(MosaicInput(path="good.fits", band="g"), bad), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "m.zarr").exists()
+
+
+def test_the_far_side_of_the_sky_is_another_mosaic(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=27.0)
+    far = tan_wcs()
+    far.wcs.crval = [229.95, -41.51]
+    write_fits(tmp_path / "i.fits", image, far, MAGZERO=27.0)
+    with pytest.raises(MosaicError, match="more than 80 degrees"):
+        ingest_mosaic(
+            settings(MosaicInput(path="g.fits", band="g"), MosaicInput(path="i.fits", band="i")),
+            tmp_path,
+        )
+
+
+def test_the_real_tan_sip_exposure_keeps_its_distortion(tmp_path, real_data):
+    """A real HSC exposure: sky positions in the store are those of astropy on the file."""
+    path = real_data / "hsc" / "HSC-0908120-056-small.fits"
+    with fits.open(path) as hdus:
+        number = next(i for i, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape) == 2)
+        reference = WCS(hdus[number].header)
+        data = hdus[number].data.astype(np.float32)
+    assert reference.sip is not None
+    entry = MosaicInput(path=str(path), band="g", hdu=number, zero_point=27.0)
+    mosaic = ingest_mosaic(settings(entry), tmp_path)
+    flux, _ = read_all(mosaic, "g")
+    np.testing.assert_allclose(flux, data * np.float32(57.544), rtol=1e-4)
+    x, y = np.array([0.0, 50.0, 200.0]), np.array([10.0, 3.0, 150.0])
+    np.testing.assert_allclose(
+        mosaic.pixel_to_world(x, y), reference.all_pix2world(x, y, 0), rtol=0, atol=1e-9
+    )
+
+
+def test_the_reader_opens_files_by_window(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    exposure = open_fits(MosaicInput(path="g.fits", band="g"), tmp_path / "g.fits")
+    flux, mask = exposure.read(Box(20, 30, 40, 45))
+    np.testing.assert_array_equal(flux, image[20:30, 40:45])
+    assert mask.shape == (10, 5)
+    assert flux.dtype == np.float32
+    assert flux.dtype.isnative

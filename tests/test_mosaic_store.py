@@ -1,0 +1,158 @@
+"""The store: what is written is read back, on all levels, and only a finished store opens."""
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from survey_classifier.errors import MosaicError
+from survey_classifier.geometry import Box
+from survey_classifier.mosaic import store as store_module
+from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
+from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block
+from survey_classifier.mosaic.store import Mosaic, MosaicWriter
+from tests.test_stamps import tan_wcs
+
+BANDS = (
+    BandInfo("g", "nJy", 27.0, 0.7, ("g.fits",)),
+    BandInfo("i", "nJy", 27.0, None, ("i.fits",)),
+)
+SHAPE = (700, 530)
+
+
+@pytest.fixture
+def pixels():
+    rng = np.random.default_rng(3)
+    flux = rng.normal(size=(2, *SHAPE)).astype(np.float32)
+    flux[0, 100:140, 200:260] = np.nan
+    mask = np.zeros((2, *SHAPE), dtype=np.uint8)
+    mask[1, 300:303, :] = MaskBit.SATURATED
+    mask[1, 500, 10] = MaskBit.COSMIC_RAY
+    return flux, mask
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Shards of 512 pixels: several of them in an array that a test can hold."""
+    monkeypatch.setattr(store_module, "SHARD_PX", 512)
+    monkeypatch.setattr(store_module, "CHUNK_PX", 64)
+
+
+def write(path, pixels, n_shards=None):
+    flux, mask = pixels
+    writer = MosaicWriter.open_or_create(path, "m", BANDS, SHAPE, tan_wcs(), "digest")
+    for band, box in list(writer.pending())[:n_shards]:
+        index = [b.name for b in BANDS].index(band)
+        writer.write(band, box, flux[index][box.slices], mask[index][box.slices])
+    return writer
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_round_trip_equals_the_arrays(tmp_path, pixels):
+    mosaic = write(tmp_path / "m.zarr", pixels).finish()
+    twin = ArrayMosaic("m", BANDS, pixels[0], tan_wcs(), pixels[1])
+    assert mosaic.shape == twin.shape
+    assert mosaic.bands == twin.bands
+    assert mosaic.scale_arcsec == pytest.approx(0.2)
+    for box in (Box(0, 700, 0, 530), Box(-5, 90, -7, 33), Box(650, 720, 500, 560)):
+        ours, theirs = mosaic.read(box, ("i", "g")), twin.read(box, ("i", "g"))
+        np.testing.assert_array_equal(ours.flux, theirs.flux)
+        np.testing.assert_array_equal(ours.mask, theirs.mask)
+    sky = mosaic.pixel_to_world([3.0], [700.0])
+    np.testing.assert_allclose(mosaic.world_to_pixel(*sky), [[3.0], [700.0]], atol=1e-6)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("level", range(N_LEVELS))
+def test_levels_equal_binning_the_whole_array(tmp_path, pixels, level):
+    mosaic = write(tmp_path / "m.zarr", pixels).finish()
+    mask = pixels[1][0] | np.where(np.isnan(pixels[0][0]), np.uint8(1), np.uint8(0))
+    flux, bits = bin_block(pixels[0][0], mask, level)
+    block = mosaic.read(Box(0, *flux.shape[:1], 0, flux.shape[1]), ("g",), level)
+    np.testing.assert_array_equal(block.flux[0], flux)
+    np.testing.assert_array_equal(block.mask[0], bits)
+
+
+def naive_bin(flux, mask, step):
+    """One bin at a time, in words: the mean of the usable pixels."""
+    ny, nx = (-(-side // step) for side in flux.shape)
+    mean, bits = np.full((ny, nx), np.nan), np.zeros((ny, nx), dtype=int)
+    for y in range(ny):
+        for x in range(nx):
+            values, n_in, any_bits = [], 0, 0
+            for yy in range(y * step, (y + 1) * step):
+                for xx in range(x * step, (x + 1) * step):
+                    if yy >= flux.shape[0] or xx >= flux.shape[1]:
+                        any_bits |= MaskBit.NO_DATA
+                        continue
+                    n_in += 1
+                    any_bits |= int(mask[yy, xx])
+                    if np.isfinite(flux[yy, xx]) and not mask[yy, xx] & UNUSABLE:
+                        values.append(flux[yy, xx])
+            if values:
+                mean[y, x] = np.mean(values)
+            good = len(values) >= step * step / 2
+            bits[y, x] = any_bits & ~int(UNUSABLE) if good else any_bits
+    return mean, bits
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 19), st.integers(1, 19), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_binning_equals_a_naive_loop(ny, nx, level, seed):
+    rng = np.random.default_rng(seed)
+    flux = rng.normal(size=(ny, nx)).astype(np.float32)
+    mask = rng.choice(np.array([0, 0, 0, 1, 2, 8, 64], dtype=np.uint8), size=(ny, nx))
+    flux[(mask & 1) != 0] = np.nan
+    ours = bin_block(flux, mask, level)
+    if level == 0:
+        assert ours[0] is flux
+        return
+    mean, bits = naive_bin(flux, mask, 2**level)
+    np.testing.assert_allclose(ours[0], mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(ours[1], bits)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_store_that_is_not_finished_does_not_open_and_goes_on(tmp_path, pixels):
+    path = tmp_path / "m.zarr"
+    write(path, pixels, n_shards=3)
+    with pytest.raises(MosaicError, match="not finished"):
+        Mosaic.open(path)
+    again = MosaicWriter.open_or_create(path, "m", BANDS, SHAPE, tan_wcs(), "digest")
+    assert len(list(again.pending())) == again.n_shards - 3
+    with pytest.raises(MosaicError, match="lacks 5 of 8 shards"):
+        again.finish()
+    resumed = write(path, pixels).finish()
+    assert resumed.digest == write(tmp_path / "other.zarr", pixels).finish().digest
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_digest_follows_the_pixels(tmp_path, pixels):
+    one = write(tmp_path / "one.zarr", pixels).finish()
+    pixels[0][1, 600, 500] += 1
+    assert write(tmp_path / "two.zarr", pixels).finish().digest != one.digest
+
+
+def test_other_inputs_are_refused(tmp_path, pixels):
+    path = tmp_path / "m.zarr"
+    write(path, pixels)
+    with pytest.raises(MosaicError, match="other inputs"):
+        MosaicWriter.open_or_create(path, "m", BANDS, SHAPE, tan_wcs(), "another digest")
+
+
+def test_what_is_no_mosaic_is_refused(tmp_path):
+    with pytest.raises(MosaicError, match="no mosaic at"):
+        Mosaic.open(tmp_path / "absent.zarr")
+    zarr.open_group(tmp_path / "other.zarr", mode="w")
+    with pytest.raises(MosaicError, match="not a mosaic"):
+        Mosaic.open(tmp_path / "other.zarr")
+    (tmp_path / "file").write_text("no store")
+    with pytest.raises(MosaicError, match="no mosaic at"):
+        Mosaic.open(tmp_path / "file")
+
+
+def test_an_unknown_band_is_named(tmp_path, pixels):
+    mosaic = write(tmp_path / "m.zarr", pixels).finish()
+    with pytest.raises(MosaicError, match="no band 'y'; it has g, i"):
+        mosaic.read(Box(0, 1, 0, 1), ("y",))

@@ -1,0 +1,197 @@
+"""Redshifts: one row an object by rule, and the match on the sky against astropy."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord, search_around_sky
+from hypothesis import given
+from hypothesis import strategies as st
+
+from survey_classifier.errors import SourcesError
+from survey_classifier.sources.redshifts import (
+    RedshiftColumns,
+    Redshifts,
+    match_redshifts,
+    read_redshifts,
+)
+
+COLUMNS = RedshiftColumns("id", "ra", "dec", "z", "err", "warn", "class")
+HEADER = "id,ra,dec,z,err,warn,class\n"
+
+
+def read(tmp_path, rows, columns=COLUMNS):
+    path = tmp_path / "z.csv"
+    path.write_text(HEADER + rows)
+    return read_redshifts(path, columns)
+
+
+def redshifts(ra, dec):
+    n = len(ra)
+    return Redshifts(
+        np.array([f"o{i}" for i in range(n)], dtype=object),
+        np.asarray(ra, dtype=float),
+        np.asarray(dec, dtype=float),
+        np.full(n, 0.02),
+        np.full(n, np.nan),
+        np.zeros(n, dtype=np.int32),
+        np.full(n, "", dtype=object),
+    )
+
+
+@pytest.mark.parametrize(
+    ("spectra", "z"),
+    [
+        ("b,1,1,.1,1e-5,16,X\nb,1,1,.2,9e-5,0,X\n", 0.2),  # no warning wins over a smaller error
+        ("b,1,1,.1,2e-5,0,X\nb,1,1,.2,1e-5,0,X\n", 0.2),  # then the smaller error
+        ("b,1,1,.1,,0,X\nb,1,1,.2,1e-5,0,X\n", 0.2),  # an unknown error comes last
+        ("b,1,1,.1,-1,0,X\nb,1,1,.2,1e-5,0,X\n", 0.2),  # and so does a mark of failure
+        ("b,1,1,.1,1e-5,0,X\nb,1,1,.2,1e-5,0,X\n", 0.1),  # then the order of the file
+        ("b,1,1,.1,1e-5,,X\nb,1,1,.2,2e-5,0,X\n", 0.2),  # an unknown warning is not none
+        ("b,1,1,-9999,1e-5,0,X\nb,1,1,.2,2e-5,16,X\n", 0.2),  # no redshift, no spectrum
+        ("b,,1,.1,1e-5,0,X\nb,1,1,.2,2e-5,16,X\n", 0.2),  # no position, no match
+    ],
+)
+def test_repeated_spectra_are_reduced_by_rule(tmp_path, spectra, z):
+    table = read(tmp_path, f"c,5,5,.3,1e-5,0,STAR\n{spectra}a,7,7,.4,1e-5,0,QSO\n")
+    assert table.object_id.tolist() == ["c", "b", "a"]
+    assert table.z.tolist() == [0.3, z, 0.4]
+    assert table.spec_class.tolist() == ["STAR", "X", "QSO"]
+
+
+@given(st.permutations(range(12)))
+def test_the_kept_spectrum_is_the_best_of_a_brute_force_sort(tmp_path_factory, order):
+    spectra = [(f"o{i % 4}", 0.01 * (i + 1), (i * 7 % 5 + 1) * 1e-5, i % 3 // 2) for i in range(12)]
+    rows = [spectra[i] for i in order]
+    text = "".join(f"{name},1,1,{z},{err},{warn},G\n" for name, z, err, warn in rows)
+    table = read(tmp_path_factory.mktemp("z"), text)
+    for name, z in zip(table.object_id, table.z, strict=True):
+        own = [row for row in rows if row[0] == name]
+        assert z == min(own, key=lambda row: (row[3] != 0, row[2]))[1]
+    assert len(table) == 4
+
+
+def test_unknown_values_have_their_sentinels(tmp_path):
+    table = read(tmp_path, "a,1,1,.1,,,\n")
+    assert np.isnan(table.z_err).all()
+    assert table.z_warning.tolist() == [-1]
+    assert table.z_warning.dtype == np.int32
+    assert table.spec_class.tolist() == [""]
+    bare = read(tmp_path, "a,1,1,.1,1e-5,0,STAR\n", RedshiftColumns("id", "ra", "dec", "z"))
+    assert np.isnan(bare.z_err).all()
+    assert bare.z_warning.tolist() == [-1]
+    assert bare.spec_class.tolist() == [""]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,1,1,,,,\nb,1,1,-9,,,\nc,1,1,99,,,\n", "none of the 3 rows"),
+        ("a,370,1,.1,,,\n", r"'ra'.*row 1: 370.0 deg is not on the sky"),
+        ("a,1,-91,.1,,,\n", r"'dec'.*row 1: -91.0"),
+        (",1,1,.1,,,\n", "row 1 .* has no 'id'"),
+        ("a,1,1,.1,,0.5,\n", "holds 0.5: redshift warnings are whole numbers"),
+        ("a,1,1,.1,,1e12,\n", "whole numbers of 32 bits"),
+        ("", "no rows"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path, rows, message):
+    with pytest.raises(SourcesError, match=message):
+        read(tmp_path, rows)
+
+
+def test_a_misnamed_column_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(SourcesError, match=r"no column 'zerr': did you mean 'err'"):
+        read(tmp_path, "a,1,1,.1,,,\n", RedshiftColumns("id", "ra", "dec", "z", "zerr"))
+
+
+def test_invalid_values_cannot_be_built():
+    good = redshifts([1, 2], [1, 2])
+    twice = np.array(["a", "a"], dtype=object)
+    with pytest.raises(SourcesError, match="one redshift an object"):
+        dataclasses.replace(good, object_id=twice)
+    with pytest.raises(SourcesError, match=r"of lengths \[1, 2\] for 2 ids"):
+        dataclasses.replace(good, z=good.z[:1])
+    with pytest.raises(SourcesError, match="'o1' lacks its position"):
+        redshifts([1, np.nan], [1, 2])
+
+
+@pytest.mark.parametrize(("ra0", "dec0"), [(49.95, 41.5), (0.0, 0.0), (120.0, 89.999)])
+@pytest.mark.parametrize("radius_arcsec", [1.5, 3.0, 20.0])
+def test_matches_equal_those_of_astropy(ra0, dec0, radius_arcsec):
+    rng = np.random.default_rng(7)
+
+    def positions(n):
+        dec = np.clip(dec0 + rng.uniform(-25, 25, n) / 3600, -90, 90)
+        return (ra0 + rng.uniform(-25, 25, n) / 3600 / np.cos(np.radians(dec0))) % 360, dec
+
+    ra, dec = positions(120)
+    targets = redshifts(*positions(40))
+    match = match_redshifts(ra, dec, targets, radius_arcsec)
+
+    ours = SkyCoord(ra, dec, unit="deg")
+    theirs = SkyCoord(targets.ra_deg, targets.dec_deg, unit="deg")
+    nearest, separation, _ = ours.match_to_catalog_sky(theirs)
+    within = separation.arcsec <= radius_arcsec
+    np.testing.assert_array_equal(match.index, np.where(within, nearest, -1))
+    np.testing.assert_allclose(
+        match.separation_arcsec, np.where(within, separation.arcsec, np.nan), rtol=1e-5, atol=1e-6
+    )
+    pairs, _, _, _ = search_around_sky(ours, theirs, radius_arcsec * u.arcsec)
+    n_near = np.bincount(pairs, minlength=len(ra))
+    n_claims = np.bincount(nearest[within], minlength=len(targets))
+    shared = within & (n_claims[nearest] > 1)
+    np.testing.assert_array_equal(match.ambiguous, (n_near > 1) | shared)
+    assert within.any()
+
+
+def test_the_match_crosses_the_meridian_and_the_pole():
+    targets = redshifts([359.9999, 10.0], [0.0, 89.9999])
+    match = match_redshifts(np.array([0.0001, 190.0]), np.array([0.0, 89.9999]), targets, 1.0)
+    assert match.index.tolist() == [0, 1]
+    np.testing.assert_allclose(match.separation_arcsec, [0.72, 0.72], rtol=1e-5)
+    assert not match.ambiguous.any()
+
+
+def test_the_radius_is_inclusive_and_small_separations_are_exact():
+    targets = redshifts([10.0], [0.0])
+    dec = np.array([1e-6, 1.0]) / 3600
+    match = match_redshifts(np.full(2, 10.0), dec, targets, 1.0 + 1e-9)
+    np.testing.assert_allclose(match.separation_arcsec, [1e-6, 1.0], rtol=1e-5)
+    at_zero = match_redshifts(np.array([10.0]), np.array([0.0]), targets, 1e-6)
+    assert at_zero.separation_arcsec.tolist() == [0.0]
+
+
+def test_one_redshift_claimed_twice_and_two_redshifts_near_one_source_are_ambiguous():
+    arcsec = 1 / 3600
+    targets = redshifts([10, 20, 20], [0, 0, 1.2 * arcsec])
+    ra, dec = np.array([10.0, 10.0, 20.0, np.nan]), np.array([0, 0.5 * arcsec, 0.0, 0.0])
+    match = match_redshifts(ra, dec, targets, 1.5)
+    assert match.index.tolist() == [0, 0, 1, -1]
+    assert match.ambiguous.tolist() == [True, True, True, False]
+    assert np.isnan(match.separation_arcsec[3])
+    closer = match_redshifts(ra[2:], dec[2:], targets, 1.0)
+    assert closer.ambiguous.tolist() == [False, False]
+
+
+def test_no_sources_and_no_redshifts_match_nothing():
+    nothing = match_redshifts(np.zeros(0), np.zeros(0), redshifts([1], [1]), 1.0)
+    assert len(nothing.index) == 0
+    none = match_redshifts(np.zeros(2), np.zeros(2), redshifts([], []), 1.0)
+    assert none.index.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("radius", [0.0, -1.0, np.nan, np.inf, 3601.0])
+def test_a_senseless_radius_is_refused(radius):
+    with pytest.raises(SourcesError, match=r"match radius is .* give 0 < radius"):
+        match_redshifts(np.zeros(1), np.zeros(1), redshifts([1], [1]), radius)
+
+
+def test_the_real_spectra_reduce_to_one_row_an_object(real_data):
+    columns = RedshiftColumns("objID", "ra", "dec", "z", "zErr", "zWarning", "class")
+    table = read_redshifts(real_data / "perseus" / "sdss_spectra_dev.csv", columns)
+    assert len(table) == 232
+    assert table.object_id[0] == "1237661055281726031"
+    itself = match_redshifts(table.ra_deg, table.dec_deg, table, 1.5)
+    np.testing.assert_array_equal(itself.index, np.arange(232))

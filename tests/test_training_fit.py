@@ -1,0 +1,325 @@
+"""Training on a small field whose members are red and whose other objects are blue."""
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from astropy.wcs import WCS
+from PIL import Image
+
+from survey_classifier.errors import CheckpointError, ConfigError, MosaicError, SourcesError
+from survey_classifier.model.checkpoint import file_digest, load_network, read_card
+from survey_classifier.mosaic.exposure import MosaicInput
+from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
+from survey_classifier.training import fit, optimize
+from survey_classifier.training.dataset import TrainingSet, load_training_set
+from survey_classifier.training.evaluate import score_rows
+from survey_classifier.training.fit import train
+from survey_classifier.training.optimize import fit_network, random_views
+from survey_classifier.training.recipes import Recipe, read_recipe
+
+N_SIDE, SPACING_PX, FIRST_PX = 8, 40, 50
+N_OBJECT = N_SIDE**2
+FLUX = {"member": {"g": 20.0, "i": 90.0}, "nonmember": {"g": 60.0, "i": 50.0}}
+
+
+def blob(size: int, x: float, y: float, sigma_px: float, peak: float) -> np.ndarray:
+    rows, cols = np.mgrid[:size, :size]
+    return peak * np.exp(-((cols - x) ** 2 + (rows - y) ** 2) / 2 / sigma_px**2)
+
+
+def label_of(number: int) -> str:
+    return "member" if number % 3 == 0 else "nonmember"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a mosaic, a table of its objects and thumbnails of four more."""
+    folder = tmp_path_factory.mktemp("field")
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [49.9, 41.5]
+    wcs.wcs.cdelt, wcs.wcs.crpix = [-0.4 / 3600, 0.4 / 3600], [190.5, 190.5]
+    rng = np.random.default_rng(0)
+    place = FIRST_PX + SPACING_PX * np.arange(N_SIDE)
+    x, y = (a.ravel() + rng.uniform(-3, 3, N_OBJECT) for a in np.meshgrid(place, place))
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    settings = []
+    for band in ("g", "i"):
+        image = rng.normal(0, 2, (380, 380))
+        for number in range(N_OBJECT):
+            image += blob(380, x[number], y[number], 3, FLUX[label_of(number)][band])
+        path = folder / f"{band}.fits"
+        fits.PrimaryHDU(image.astype(np.float32), wcs.to_header()).writeto(path)
+        settings.append(MosaicInput(path=path.name, band=band, unit="display"))
+    ingest_mosaic(MosaicSettings(store="field.zarr", inputs=tuple(settings)), folder)
+    rows = [(f"o{n:03d}", ra[n], dec[n], label_of(n), "") for n in range(N_OBJECT)]
+    write_table(folder / "objects.csv", [*rows, ("odd", 49.9, 41.5, "merger", "")])
+    write_thumbnails(folder, rows)
+    return folder
+
+
+def write_table(path: Path, rows: list[tuple[Any, ...]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "ra", "dec", "label", "thumb"])
+        writer.writerows(rows)
+
+
+def write_thumbnails(folder: Path, known: list[tuple[Any, ...]]) -> None:
+    """Write thumbnails of four objects off the mosaic, and of one that is on it."""
+    rows = [(f"t{n}", 50.2 + n / 100, 41.4, label_of(n), f"t{n}.png") for n in range(4)]
+    rows += [("again", known[7][1] + 1 / 3600, known[7][2], label_of(7), "t0.png")]
+    rows += [("blind", 50.4, 41.4, "member", "")]
+    write_table(folder / "more.csv", rows)
+    with zipfile.ZipFile(folder / "thumbs.zip", "w") as archive:
+        for number in range(4):
+            flux = FLUX[label_of(number)]
+            planes = [blob(100, 48, 52, 6, flux[band]) for band in ("i", "g")]
+            image = np.stack([*planes, np.zeros((100, 100))], axis=-1).astype(np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(image).convert("RGB").save(file, "PNG")
+            archive.writestr(f"t{number}.png", gray_alpha(image))
+
+
+def gray_alpha(image: np.ndarray) -> bytes:
+    """Return a PNG of two planes (gray and alpha)."""
+    file = io.BytesIO()
+    Image.fromarray(image[:, :, :2], mode="LA").save(file, "PNG")
+    return file.getvalue()
+
+
+RECIPE = """
+name = "tiny"
+description = "blobs, simulated"
+out = "{out}"
+unit = "display"
+[network]
+width = 4
+[stamps]
+stamp_arcsec = 12.8
+stamp_px = 32
+n_views = 2
+[stretch]
+g = {{ softening = 5, maximum = 100 }}
+i = {{ softening = 5, maximum = 100 }}
+[labels]
+mapping = {{ member = "member", nonmember = "nonmember" }}
+ignore = ["merger"]
+[[data]]
+table = "objects.csv"
+columns = {{ id = "id", ra = "ra", dec = "dec", label = "label" }}
+store = "field.zarr"
+[[data]]
+table = "more.csv"
+columns = {{ id = "id", ra = "ra", dec = "dec", label = "label", thumb = "thumb" }}
+thumbnails = {{ path = "thumbs.zip", planes = ["i", "g"], scale_arcsec = 0.2, source_px = [48, 52] }}
+[split]
+axis = "dec"
+n_folds = 2
+[fit]
+epochs = {epochs}
+batch_size = 16
+rate = 1e-2
+average_decay = 0.8
+seed = 3
+"""
+
+
+@pytest.fixture
+def recipe_path(folder: Path, tmp_path: Path) -> Iterator[Path]:
+    path = folder / f"{tmp_path.name}.toml"
+    path.write_text(RECIPE.format(out=tmp_path / "out", epochs=6))
+    yield path
+    path.unlink()
+
+
+def loaded(path: Path) -> tuple[Recipe, TrainingSet]:
+    recipe = read_recipe(path)
+    return recipe, load_training_set(recipe, recipe.draft_card())
+
+
+def test_objects_enter_once_with_their_label(recipe_path: Path) -> None:
+    _, data = loaded(recipe_path)
+    ids = [*(f"o{n:03d}" for n in range(N_OBJECT)), "t0", "t1", "t2", "t3"]
+    assert data.labels.object_id.tolist() == ids
+    numbers = [int(name[1:]) for name in ids]
+    assert [data.classes[k] for k in data.labels.label] == [label_of(n) for n in numbers]
+    assert [len(block) for block in data.blocks] == [N_OBJECT, 4]
+    members = sum(label_of(n) == "member" for n in numbers)
+    assert data.prevalence["member"] == pytest.approx(members / len(ids))
+    assert [(d.name, d.n) for d in data.digests] == [
+        ("objects.csv", N_OBJECT),
+        ("field", 0),
+        ("more.csv", 4),
+        ("thumbs.zip", 0),
+    ]
+
+
+def test_random_views_keep_object_label_and_center(recipe_path: Path) -> None:
+    recipe, data = loaded(recipe_path)
+    card = recipe.draft_card()
+    rows = np.array([67, 3, 12, 1, 65, 40])  # of both blocks
+    rng = np.random.default_rng(0)
+    x, label = random_views(data, rows, card, recipe.fit, rng)
+    assert x.shape == (6, 3, 32, 32)
+    assert sorted(label.tolist()) == sorted(data.labels.label[rows].tolist())
+    middle = x[:, :2, 15:17, 15:17].mean(dim=(2, 3))
+    assert ((middle[:, 1] > middle[:, 0]) == (label == card.member_index)).all()  # red is member
+    assert (x[:4, 2] == 1).all()  # no corner of a turned stamp is empty
+    again, _ = random_views(data, rows, card, recipe.fit, rng)
+    assert not torch.equal(x, again)
+
+
+def test_a_training_gives_a_checkpoint_with_figures(recipe_path: Path, tmp_path: Path) -> None:
+    progress: list[tuple[int, int]] = []
+    path = train(recipe_path, lambda done, total: progress.append((done, total)))
+    assert path == tmp_path / "out" / "tiny.safetensors"
+    assert progress == [(n + 1, 18) for n in range(18)]
+    card = read_card(path)
+    assert card.bands == ("g", "i")
+    assert card.metrics["n_out_of_fold"] == N_OBJECT + 4
+    assert card.metrics["auc_out_of_fold"] > 0.95
+    assert card.prevalence["member"] == pytest.approx(card.metrics["n_member_out_of_fold"] / 68)
+    assert "simulated" in card.description
+    with (tmp_path / "out" / "tiny-out-of-fold.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["id"] for row in rows}) == len(rows) == N_OBJECT + 4
+    p = np.array([float(row["p_member"]) for row in rows])
+    truth = np.array([row["class"] == "member" for row in rows])
+    assert ((p - truth) ** 2).mean() == pytest.approx(card.metrics["brier_out_of_fold"], abs=1e-5)
+    with (tmp_path / "out" / "tiny.csv").open() as file:
+        log = list(csv.DictReader(file))
+    assert [row["fit"] for row in log] == ["fold-0"] * 6 + ["fold-1"] * 6 + ["final"] * 6
+    assert float(log[-1]["loss"]) < float(log[12]["loss"])
+
+
+def test_the_same_recipe_gives_the_same_checkpoint(recipe_path: Path) -> None:
+    first = file_digest(train(recipe_path))
+    assert file_digest(train(recipe_path)) == first
+    recipe_path.write_text(recipe_path.read_text().replace("seed = 3", "seed = 4"))
+    assert file_digest(train(recipe_path)) != first
+
+
+def test_no_network_scores_what_it_has_seen(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every object is scored once, by a network fitted without it and all within 2 arcsec."""
+    fitted: dict[int, set[int]] = {}
+    scored: list[int] = []
+
+    def spy_fit(data: TrainingSet, rows: np.ndarray, *rest: Any) -> Any:
+        network = fit_network(data, rows, *rest)
+        fitted[id(network)] = set(rows.tolist())
+        keep.append(network)
+        return network
+
+    def spy_score(network: Any, card: Any, data: TrainingSet, rows: np.ndarray) -> Any:
+        assert not fitted[id(network)] & set(rows.tolist())
+        scored.extend(rows.tolist())
+        return score_rows(network, card, data, rows)
+
+    keep: list[Any] = []
+    monkeypatch.setattr(fit, "fit_network", spy_fit)
+    monkeypatch.setattr(fit, "score_rows", spy_score)
+    path = train(recipe_path)
+    assert sorted(scored) == list(range(N_OBJECT + 4))
+    assert [len(rows) for rows in fitted.values()][-1] == N_OBJECT + 4
+    for name, tensor in load_network(path)[0].state_dict().items():
+        assert torch.equal(tensor, keep[-1].state_dict()[name])
+
+
+def test_the_rate_rises_and_falls() -> None:
+    factors = [optimize._rate_factor(step, 200) for step in range(200)]
+    assert factors[:10] == pytest.approx(np.arange(1, 11) / 10)
+    assert max(factors) == 1.0
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs", "epoch", "did you mean 'epochs'"),
+        ("unit =", "unity =", "'unity'"),
+        ('store = "field.zarr"', "", "either store or thumbnails"),
+        ('thumb = "thumb" }', "}", "thumbnails and columns.thumb"),
+        ('planes = ["i", "g"]', 'planes = ["i", "r"]', "planes must be g, i"),
+        ("width = 4", "width = -4", "width"),
+        ("n_views = 2", "n_views = 3", "n_views"),
+        ('member = "member",', 'member = "cluster",', "label_mapping"),
+        ("softening = 5", "softening = 0", "softening"),
+        ("n_folds = 2", "n_folds = 1", "n_folds"),
+        ('name = "tiny"', 'name = "../tiny"', "name"),
+        ("[fit]", "[fit", "not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line(recipe_path: Path, old: str, new: str, message: str) -> None:
+    text = recipe_path.read_text()
+    assert old in text
+    recipe_path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_recipe(recipe_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        ('ignore = ["merger"]', "", SourcesError, "label 'merger'"),
+        ('label = "label" }', 'label = "lable" }', SourcesError, "did you mean 'label'"),
+        ('"objects.csv"', '"absent.csv"', SourcesError, r"absent\.csv"),
+        ('"field.zarr"', '"absent.zarr"', MosaicError, r"absent\.zarr"),
+        ("\ni = {", "\nr = {", ConfigError, "planes must be"),
+        ('unit = "display"', 'unit = "nJy"', CheckpointError, "in display"),
+        ("stamp_px = 32", "stamp_px = 320", CheckpointError, "arcsec/px"),
+        ('table = "more.csv"', 'table = "objects.csv"', SourcesError, "no object that is new"),
+        (
+            'mapping = { member = "member", nonmember = "nonmember" }',
+            'mapping = { member = "nonmember", nonmember = "nonmember" }',
+            SourcesError,
+            "no training object of class 'member'",
+        ),
+    ],
+)
+def test_data_that_does_not_fit_is_one_line(
+    recipe_path: Path, old: str, new: str, error: type[Exception], message: str
+) -> None:
+    text = recipe_path.read_text()
+    assert old in text
+    recipe_path.write_text(text.replace(old, new, 1))
+    with pytest.raises(error, match=message) as caught:
+        train(recipe_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("o001", 49.9, 41.5, "member", ""), "'o001' .*different labels"),
+        (("new", "", 41.5, "member", ""), "'new' .*no position"),
+    ],
+)
+def test_rows_that_contradict_themselves_are_refused(
+    folder: Path, recipe_path: Path, tmp_path: Path, row: tuple[Any, ...], message: str
+) -> None:
+    with (folder / "objects.csv").open() as file:
+        rows = [tuple(cells) for cells in csv.reader(file)][1:]
+    write_table(tmp_path / "odd.csv", [*rows, row])
+    text = recipe_path.read_text().replace('"objects.csv"', f'"{tmp_path / "odd.csv"}"')
+    recipe_path.write_text(text)
+    with pytest.raises(SourcesError, match=message):
+        loaded(recipe_path)
+
+
+@pytest.mark.parametrize("name", ["perseus-sdss", "perseus-synthetic"])
+def test_shipped_recipes_are_valid(name: str) -> None:
+    recipe = read_recipe(Path(__file__).parents[1] / "deploy" / "recipes" / f"{name}.toml")
+    assert recipe.name == name
+    assert "real" in recipe.description.lower() or "simulated" in recipe.description.lower()

@@ -1,0 +1,129 @@
+"""Thumbnails: where the source ends up, and files that want to do harm."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from survey_classifier.errors import SourcesError
+from survey_classifier.training import thumbnails
+from survey_classifier.training.thumbnails import (
+    ThumbnailFrame,
+    read_thumbnails,
+    thumbnails_digest,
+)
+
+FRAME = ThumbnailFrame(("i", "r", "g"), 0.1, (11.3, 5.7))
+
+
+def png(seed: int = 0, shape: tuple[int, ...] = (30, 20, 3)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "thumbs"
+    folder.mkdir()
+    for seed, name in enumerate(("a.png", "b.png")):
+        (folder / name).write_bytes(png(seed))
+    (tmp_path / "secret.png").write_bytes(png(9))
+    return folder
+
+
+@pytest.fixture
+def archive(folder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "thumbs.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("a.png", "b.png"):
+            file.write(folder / name, name)
+        file.writestr("../evil.png", png())
+    return path
+
+
+@pytest.mark.parametrize("size_px", [9, 25, 61])
+def test_the_source_is_in_the_middle_and_up_is_up(folder: Path, size_px: int) -> None:
+    stamps = read_thumbnails(folder, ["b.png", "a.png"], FRAME, size_px)
+    pixels = np.asarray(Image.open(folder / "b.png")).astype(np.float32)
+    half = size_px // 2
+    for dy in (-half, -2, 0, 3, half):  # upward
+        for dx in (-half, -1, 0, 4, half):
+            # x 11.3 is pixel 11; y 5.7 from the top is 23.3 from the bottom: row 23, or 6 down.
+            row, col = 6 - dy, 11 + dx
+            got = stamps.flux[0, :, half + dy, half + dx]
+            if 0 <= row < 30 and 0 <= col < 20:
+                np.testing.assert_array_equal(got, pixels[row, col])
+            else:
+                assert np.isnan(got).all()
+    np.testing.assert_allclose(stamps.offset_px, [[0.3, 0.3]] * 2, atol=1e-6)
+    assert stamps.center_valid.all()
+    assert stamps.scale_arcsec == 0.1
+    valid = np.isfinite(stamps.flux).all(axis=1).mean(axis=(1, 2))
+    np.testing.assert_allclose(stamps.valid_fraction, valid, rtol=1e-6)
+
+
+def test_a_zip_is_as_good_as_a_folder(folder: Path, archive: Path) -> None:
+    names = ["a.png", "b.png"]
+    from_zip = read_thumbnails(archive, names, FRAME, 25)
+    np.testing.assert_array_equal(from_zip.flux, read_thumbnails(folder, names, FRAME, 25).flux)
+    assert thumbnails_digest(archive, names) == thumbnails_digest(folder, names[::-1])
+    (folder / "a.png").write_bytes(png(7))
+    assert thumbnails_digest(archive, names) != thumbnails_digest(folder, names)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "link.png"])
+def test_no_name_leads_out_of_the_folder(folder: Path, name: str) -> None:
+    (folder / "link.png").symlink_to(folder.parent / "secret.png")
+    with pytest.raises(SourcesError, match="leads out of"):
+        read_thumbnails(folder, [name], FRAME, 25)
+
+
+def test_nothing_is_unpacked(archive: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    read_thumbnails(archive, ["../evil.png"], FRAME, 25)  # a member's name, not a path
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_missing_thumbnail_is_named(folder: Path, archive: Path) -> None:
+    for origin in (folder, archive):
+        with pytest.raises(SourcesError, match=r"no thumbnail 'c\.png'"):
+            read_thumbnails(origin, ["c.png"], FRAME, 25)
+
+
+def test_large_files_and_images_are_refused(
+    folder: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "MAX_SIDE_PX", 29)
+    with pytest.raises(SourcesError, match="20 x 30 px"):
+        read_thumbnails(folder, ["a.png"], FRAME, 25)
+    monkeypatch.setattr(thumbnails, "MAX_FILE_BYTES", 100)
+    for origin in (folder, archive):
+        with pytest.raises(SourcesError, match="100 are allowed"):
+            read_thumbnails(origin, ["a.png"], FRAME, 25)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image", png()[:-40], b"GIF89a" + bytes(40), b"%!PS-Adobe-3.0 EPSF"]
+)
+def test_what_is_no_image_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "bad.png").write_bytes(content)
+    with pytest.raises(SourcesError, match="no readable PNG or JPEG"):
+        read_thumbnails(folder, ["bad.png"], FRAME, 25)
+
+
+def test_other_planes_are_refused(folder: Path) -> None:
+    (folder / "gray.png").write_bytes(png(0, (30, 20)))
+    with pytest.raises(SourcesError, match="1 planes for 3 bands"):
+        read_thumbnails(folder, ["gray.png"], FRAME, 25)
+
+
+def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"PK nothing")
+    for path in (tmp_path / "x.zip", tmp_path / "absent.zip"):
+        with pytest.raises(SourcesError, match="no folder and no zip"):
+            read_thumbnails(path, ["a.png"], FRAME, 25)

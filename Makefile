@@ -2,7 +2,7 @@
 # make test   the test suite                       make bench  speed, as ratios
 .PHONY: demo test check bench lock clean
 
-PYTHON ?= python3.11
+PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 

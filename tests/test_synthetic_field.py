@@ -63,21 +63,18 @@ def number(column):
     return np.array([float(text) if text else np.nan for text in column])
 
 
-def isolated_stars(truth, mask, apart_px=25.0):
-    """Return rows of unsaturated stars with no listed neighbor as bright as a tenth of them."""
+def isolated_stars(truth, mask):
+    """Return rows of unsaturated stars alone in 25 px, none brighter by 1 mag within 60 px."""
     x, y, r = (number(truth[name]) for name in ("x_px", "y_px", "r_total"))
     inside = (x > 40) & (x < SIZE_PX - 41) & (y > 40) & (y < SIZE_PX - 41)
     candidate = inside & (truth["true_class"] == "star") & (r > 17.8) & (r < 21.0)
     tree = cKDTree(np.column_stack([x, y]))
     rows = []
     for row in np.flatnonzero(candidate):
-        near = [other for other in tree.query_ball_point([x[row], y[row]], 60) if other != row]
-        close = [
-            other for other in near if np.hypot(x[other] - x[row], y[other] - y[row]) < apart_px
-        ]
-        bright = [other for other in near if r[other] < r[row] - 1]
+        alone = tree.query_ball_point([x[row], y[row]], 25) == [row]
+        outshone = (r[tree.query_ball_point([x[row], y[row]], 60)] < r[row] - 1).any()
         here = mask[int(y[row]) - 30 : int(y[row]) + 31, int(x[row]) - 30 : int(x[row]) + 31]
-        if close == [row] and not bright and not here.any():
+        if alone and not outshone and not here.any():
             rows.append(row)
     return rows
 

@@ -82,17 +82,10 @@ def write_thumbnails(folder: Path, known: list[tuple[Any, ...]]) -> None:
         for number in range(4):
             flux = FLUX[label_of(number)]
             planes = [blob(100, 48, 52, 6, flux[band]) for band in ("i", "g")]
-            image = np.stack([*planes, np.zeros((100, 100))], axis=-1).astype(np.uint8)
             file = io.BytesIO()
-            Image.fromarray(image).convert("RGB").save(file, "PNG")
-            archive.writestr(f"t{number}.png", gray_alpha(image))
-
-
-def gray_alpha(image: np.ndarray) -> bytes:
-    """Return a PNG of two planes (gray and alpha)."""
-    file = io.BytesIO()
-    Image.fromarray(image[:, :, :2], mode="LA").save(file, "PNG")
-    return file.getvalue()
+            # Gray and alpha: a PNG of two planes.
+            Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8)).save(file, "PNG")
+            archive.writestr(f"t{number}.png", file.getvalue())
 
 
 RECIPE = """
@@ -119,13 +112,17 @@ store = "field.zarr"
 [[data]]
 table = "more.csv"
 columns = {{ id = "id", ra = "ra", dec = "dec", label = "label", thumb = "thumb" }}
-thumbnails = {{ path = "thumbs.zip", planes = ["i", "g"], scale_arcsec = 0.2, source_px = [48, 52] }}
+[data.thumbnails]
+path = "thumbs.zip"
+planes = ["i", "g"]
+scale_arcsec = 0.2
+source_px = [48, 52]
 [split]
 axis = "dec"
 n_folds = 2
 [fit]
 epochs = {epochs}
-batch_size = 16
+batch_size = 8
 rate = 1e-2
 average_decay = 0.8
 seed = 3
@@ -135,7 +132,7 @@ seed = 3
 @pytest.fixture
 def recipe_path(folder: Path, tmp_path: Path) -> Iterator[Path]:
     path = folder / f"{tmp_path.name}.toml"
-    path.write_text(RECIPE.format(out=tmp_path / "out", epochs=6))
+    path.write_text(RECIPE.format(out=tmp_path / "out", epochs=12))
     yield path
     path.unlink()
 
@@ -181,7 +178,7 @@ def test_a_training_gives_a_checkpoint_with_figures(recipe_path: Path, tmp_path:
     progress: list[tuple[int, int]] = []
     path = train(recipe_path, lambda done, total: progress.append((done, total)))
     assert path == tmp_path / "out" / "tiny.safetensors"
-    assert progress == [(n + 1, 18) for n in range(18)]
+    assert progress == [(n + 1, 36) for n in range(36)]
     card = read_card(path)
     assert card.bands == ("g", "i")
     assert card.metrics["n_out_of_fold"] == N_OBJECT + 4
@@ -196,8 +193,8 @@ def test_a_training_gives_a_checkpoint_with_figures(recipe_path: Path, tmp_path:
     assert ((p - truth) ** 2).mean() == pytest.approx(card.metrics["brier_out_of_fold"], abs=1e-5)
     with (tmp_path / "out" / "tiny.csv").open() as file:
         log = list(csv.DictReader(file))
-    assert [row["fit"] for row in log] == ["fold-0"] * 6 + ["fold-1"] * 6 + ["final"] * 6
-    assert float(log[-1]["loss"]) < float(log[12]["loss"])
+    assert [row["fit"] for row in log] == ["fold-0"] * 12 + ["fold-1"] * 12 + ["final"] * 12
+    assert float(log[-1]["loss"]) < float(log[24]["loss"])
 
 
 def test_the_same_recipe_gives_the_same_checkpoint(recipe_path: Path) -> None:
@@ -247,9 +244,9 @@ def test_the_rate_rises_and_falls() -> None:
     ("old", "new", "message"),
     [
         ("epochs", "epoch", "did you mean 'epochs'"),
-        ("unit =", "unity =", "'unity'"),
+        ('unit = "display"', 'unit = "display"\nfold = 3', "unknown key 'fold'"),
         ('store = "field.zarr"', "", "either store or thumbnails"),
-        ('thumb = "thumb" }', "}", "thumbnails and columns.thumb"),
+        (', thumb = "thumb" }', " }", "thumbnails and columns.thumb"),
         ('planes = ["i", "g"]', 'planes = ["i", "r"]', "planes must be g, i"),
         ("width = 4", "width = -4", "width"),
         ("n_views = 2", "n_views = 3", "n_views"),

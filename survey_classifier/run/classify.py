@@ -143,6 +143,10 @@ class _Work:
         self.failures: list[TileFailure] = []
         self.seconds = 0.0
 
+    def has_part(self, tile: str) -> bool:
+        """Return whether a tile is finished."""
+        return part_path(self.context.parts, tile).exists()
+
     def run(self, kind: str) -> None:
         """Work on the tiles that have no part yet."""
         tasks = [task for task in self.plan.tasks() if task.tile.name not in self.done]
@@ -208,7 +212,8 @@ def _finish(work: _Work) -> RunReceipt:
         n_by_reason=by_reason,
         n_tiles=work.plan.grid.n_rows * work.plan.grid.n_cols,
         n_tiles_resumed=work.n_resumed,
-        failures=tuple(work.failures),
+        # A worker may be lost just after it wrote a part: that tile is finished.
+        failures=tuple(failure for failure in work.failures if not work.has_part(failure.tile)),
         n_stamps=sum(receipt.n_stamps for receipt in work.receipts),
         tiles_seconds=work.seconds,
         cut_seconds=sum(receipt.cut_seconds for receipt in work.receipts),

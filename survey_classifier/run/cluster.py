@@ -12,11 +12,12 @@ each worker, once; what travels is each tile's own sources, and its receipt back
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dask
@@ -228,7 +229,7 @@ def _finish(context: TileContext, cut: CutTile) -> TileReceipt:
             context.checkpoint, context.device, context.batch_size, context.checkpoint_digest
         )
         receipt = finish_tile(context, cut, scorer)
-    _tell(receipt.tile, "done", **asdict(receipt))
+    _tell(receipt.tile, "done", asdict(receipt))
     return receipt
 
 
@@ -239,15 +240,16 @@ def _told(tile: str, before: str, after: str | None) -> Iterator[None]:
     try:
         yield
     except TileError as error:
-        _tell(tile, "failed", reason=str(error))
+        _tell(tile, "failed", {"reason": str(error)})
         raise
     if after is not None:
         _tell(tile, after)
 
 
-def _tell(tile: str, state: str, **facts: Any) -> None:  # noqa: ANN401 - JSON
+def _tell(tile: str, state: str, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Send one event of a tile to the scheduler."""
-    get_worker().log_event(TILE_TOPIC, facts | {"tile": tile, "state": state, "time": time.time()})
+    event = {**facts, "tile": tile, "state": state, "time": time.time()}
+    get_worker().log_event(TILE_TOPIC, event)
 
 
 _OPENING = threading.Lock()

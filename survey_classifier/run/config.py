@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from survey_classifier.membership.color import EXTINCTION, ColorCuts
 from survey_classifier.membership.redshift import RedshiftCuts
+from survey_classifier.model.checkpoint import SUFFIX
 from survey_classifier.mosaic.ingest import MosaicSettings
 from survey_classifier.settings import Settings, expand_path, read_settings
 from survey_classifier.sources.redshifts import RedshiftColumns
@@ -216,6 +217,12 @@ class RunConfig(Settings):
         return self.path(self.out)
 
     @property
+    def checkpoint(self) -> str:
+        """Name of the shipped checkpoint, or the absolute path of another."""
+        text = self.model.checkpoint
+        return str(self.path(text)) if text.endswith(SUFFIX) else text
+
+    @property
     def parts_folder(self) -> Path:
         """Folder of the parts, one file a tile."""
         return self.out_folder / "parts"
@@ -250,6 +257,7 @@ class RunConfig(Settings):
         for entry in content["mosaic"]["inputs"]:
             entry["path"] = str(self.path(entry["path"]))
         content["out"] = str(self.out_folder)
+        content["model"]["checkpoint"] = self.checkpoint
         return tomli_w.dumps(content)
 
 

@@ -38,7 +38,7 @@ _PROBABILITY = LinearSegmentedColormap.from_list(
     "probability", ["#c3cbd6", "#8fb3d9", "#3f7fbf", "#7a3e9d", "#c2185b"]
 )
 _CLASS_COLOR = {"cluster": _ORANGE, "background": _BLUE, "star": _GREEN}
-_CROSSES = ("x", "+", "1", "2", "3", "4")
+_CROSS, _CROSSES = "#616e7c", ("x", "+", "1", "2", "3", "4")
 _BINS = tuple(np.linspace(0, 1, 21).tolist())
 _MIN_COS_DEC = 0.02
 
@@ -131,14 +131,16 @@ def sky_map(
     """
     middle = sum(frame.x) / 2
     cos_dec = max(float(np.cos(np.radians(sum(frame.y) / 2))), _MIN_COS_DEC)
-    figure, axes = _figure(7.4, 6.6)
+    figure, axes = _figure(7.2, 6.0)
     _scatter(axes, _unwrapped(ra_deg, middle), dec_deg, p_member)
     for number, group in enumerate(unclassified):
         ra = _unwrapped(group.ra_deg, middle)
         shown = frame.holds(ra, group.dec_deg)
         label = f"{group.reason} ({int(shown.sum())})"
         marker = _CROSSES[number % len(_CROSSES)]
-        axes.scatter(ra[shown], group.dec_deg[shown], 34, _INK, marker, linewidths=1.1, label=label)
+        axes.plot(
+            ra[shown], group.dec_deg[shown], marker, color=_CROSS, ms=5.5, mew=1.1, label=label
+        )
     axes.set(xlim=frame.x[::-1], ylim=frame.y, xlabel="RA (deg)", ylabel="Dec (deg)")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ra, _: f"{ra % 360:g}"))
     axes.set_aspect(1 / cos_dec)
@@ -195,7 +197,7 @@ def probability_against_magnitude(mag: Array, p_member: Array, band: str) -> byt
 
 def histogram(p_member: Array, p_image: Array) -> bytes:
     """Return how often each probability occurs, on a logarithmic scale; shapes ``(n,)``."""
-    figure, axes = _figure(7.4, 3.6)
+    figure, axes = _figure(5.5, 3.5)
     axes.hist(p_member, _BINS, color=_BLUE, alpha=0.75, label="p_member (with the prior)")
     axes.hist(p_image, _BINS, color=_ORANGE, histtype="step", lw=1.8, label="p_image (network)")
     _probability_axis(axes, "probability", len(p_member))
@@ -211,7 +213,7 @@ def stacked_histogram(p_image_by_class: Mapping[str, Array]) -> bytes:
     p_image_by_class
         Class by redshift to the probabilities of its sources, shape ``(n,)``.
     """
-    figure, axes = _figure(7.4, 3.6)
+    figure, axes = _figure(5.5, 3.5)
     for name, p_image in p_image_by_class.items():
         label = f"{name} ({len(p_image)})"
         color = _CLASS_COLOR.get(name, _GREY)
@@ -269,9 +271,10 @@ def _color_bar(figure: Figure, axes: Axes) -> None:
 
 def _probability_axis(axes: Axes, label: str, n: int) -> None:
     """Set the axes of a histogram of n probabilities."""
-    axes.set(xlim=(0, 1), xlabel=label, ylabel="sources", yscale="log")
-    # Room for the legend above the highest bar that there could be.
+    # Room for the legend above the highest bar that there could be. First the limits: without
+    # any source, the scale could not find them.
     axes.set_ylim(0.7, 12 * max(n, 1))
+    axes.set(xlim=(0, 1), xlabel=label, ylabel="sources", yscale="log")
 
 
 def _png(figure: Figure) -> bytes:

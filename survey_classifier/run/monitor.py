@@ -30,13 +30,12 @@ from prometheus_client.registry import Collector
 from tornado.web import RequestHandler
 
 from survey_classifier.errors import ClusterError
+from survey_classifier.run.survey_messages import PLAN_TOPIC, TILE_TOPIC
 from survey_classifier.run.survey_page import SurveyPage
 from survey_classifier.run.survey_state import Snapshot, SurveyState
 
-__all__ = ["PLAN_TOPIC", "TILES_TOPIC", "SurveyPlugin", "dask_setup", "routes"]
+__all__ = ["SurveyPlugin", "dask_setup", "routes"]
 
-PLAN_TOPIC = "survey-plan"
-TILES_TOPIC = "survey-tiles"
 SCORER = "SCORER"
 """Resource that a worker has once for each of its scorers."""
 UPDATE_MILLISECONDS = 500
@@ -71,7 +70,7 @@ class SurveyPlugin(SchedulerPlugin):
         try:
             if topic == PLAN_TOPIC:
                 self.state.apply_plan(msg)
-            elif topic == TILES_TOPIC:
+            elif topic == TILE_TOPIC:
                 self.state.apply_tile(msg)
         except ClusterError as error:
             logger.warning("%s", error)
@@ -98,8 +97,11 @@ class SurveyCollector(Collector):
         yield CounterMetricFamily(
             "survey_stamps", "Stamps that were scored.", value=self._state.n_stamps
         )
-        sources = CounterMetricFamily("survey_sources", "Sources by status.", labels=["status"])
-        for status, count in self._state.sources_by_status().items():
+        # Not those of failed tiles: such a tile may be tried again, and a counter never falls.
+        sources = CounterMetricFamily(
+            "survey_sources", "Sources of finished tiles by status.", labels=["status"]
+        )
+        for status, count in self._state.finished_by_status().items():
             sources.add_metric([status], count)
         yield sources
 
@@ -121,9 +123,9 @@ class TilesHandler(RequestHandler):
             self.write(dict(plugin.snapshot()))
 
 
-routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
-    (r"/survey/tiles\.json", TilesHandler, {})
-]
+Route = tuple[str, type[RequestHandler], dict[str, Any]]
+
+routes: list[Route] = [(r"/survey/tiles\.json", TilesHandler, {})]
 """What Dask adds to the dashboard's server (``distributed.scheduler.http.routes``)."""
 
 

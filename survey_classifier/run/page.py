@@ -6,6 +6,7 @@ content (``report``). A page is one file that loads nothing.
 
 import base64
 import math
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -47,22 +48,24 @@ p { margin: .5rem 0; max-width: 75ch; }
 .note, figcaption { color: var(--grey); font-size: .88rem; }
 .badge { font-size: .8rem; font-weight: 600; vertical-align: middle; padding: .15rem .55rem;
          border-radius: 1rem; background: #fff3d6; color: #7a4b00; border: 1px solid #f0d493; }
-.cards { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1rem 0; }
-.cards div { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; min-width: 8rem; }
-.cards b { display: block; font-size: 1.45rem; line-height: 1.25; color: var(--blue);
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.6rem, 1fr)); gap: .6rem;
+         margin: 1rem 0; }
+.cards div { background: var(--soft); border-radius: .5rem; padding: .55rem .8rem; }
+.cards b { display: block; font-size: 1.4rem; line-height: 1.25; color: var(--blue);
            font-variant-numeric: tabular-nums; }
-.cards span { color: var(--grey); font-size: .85rem; }
-.columns { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 1.8rem; }
+.cards span { color: var(--grey); font-size: .82rem; line-height: 1.3; display: block; }
+.columns { display: grid; grid-template-columns: fit-content(66%) minmax(0, 1fr); gap: 1.6rem; }
 @media (max-width: 860px) { .columns { grid-template-columns: minmax(0, 1fr); } }
 table { border-collapse: collapse; margin: .4rem 0 1rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 th, td { padding: .28rem .8rem .28rem 0; border-bottom: 1px solid var(--line); text-align: left;
-         vertical-align: top; overflow-wrap: anywhere; }
+         vertical-align: top; }
+td:last-child { overflow-wrap: anywhere; }
 th { font-weight: 600; color: var(--grey); }
 th.number, td.number { text-align: right; white-space: nowrap; }
 figure { margin: .6rem 0 1.2rem; }
+figcaption { max-width: 62ch; }
 img { max-width: 100%; height: auto; display: block; }
-pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; font-size: .82rem; }
 """
 
 
@@ -175,14 +178,16 @@ def figure(picture: bytes, alternative: str, caption: str) -> Html:
     Parameters
     ----------
     picture
-        PNG, drawn at twice the size of the page's pixels.
+        PNG; it is shown at two thirds of its size, so that it is sharp on fine screens.
     alternative
         What it shows, for those who cannot see it.
     caption
         What one should know of it.
     """
+    width, height = (round(size / 1.5) for size in struct.unpack(">2I", picture[16:24]))
     data = base64.b64encode(picture).decode("ascii")
     return Html(
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}">'
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}" '
+        f'width="{width}" height="{height}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

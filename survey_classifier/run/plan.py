@@ -74,7 +74,7 @@ def read_inputs(config: RunConfig) -> Inputs:
     if config.redshifts is not None:
         columns = config.redshifts.columns.resolved()
         redshifts = read_redshifts(config.path(config.redshifts.path), columns)
-    checkpoint = resolve_checkpoint(config.model.checkpoint, config.folder)
+    checkpoint = resolve_checkpoint(config.checkpoint, config.folder)
     digest = file_digest(checkpoint)
     return Inputs(config, sources, redshifts, checkpoint, digest, read_card(checkpoint))
 

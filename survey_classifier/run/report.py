@@ -80,10 +80,10 @@ def _verdict(result: Result) -> Html:
     p_member = result.scored("p_member")
     n_likely = int((p_member >= 0.5).sum())
     numbers = [
-        (f"{result.receipt.n_in:,}", "sources, each in the catalog once"),
+        (f"{result.receipt.n_in:,}", "sources, one row each"),
         (f"{len(p_member):,}", "classified"),
-        (f"{n_likely:,}", f"likely members ({_THRESHOLD})"),
-        (f"{float(p_member.sum(dtype=np.float64)):,.1f}", "members expected (sum of p_member)"),
+        (f"{n_likely:,}", f"members at {_THRESHOLD}"),
+        (f"{float(p_member.sum(dtype=np.float64)):,.1f}", "members expected: sum of p_member"),
         *_verdict_on_truth(result),
     ]
     return page.join(
@@ -100,9 +100,9 @@ def _verdict_on_truth(result: Result) -> Iterator[tuple[str, str]]:
     """Yield the figures of merit for the first screen."""
     if result.comparison is not None:
         counts, name = result.comparison.confusion, result.truth_name
-        yield f"{counts.precision:.1%}", f"precision ({name})"
-        yield f"{counts.recall:.1%}", f"recall ({name})"
-        yield f"{result.comparison.auc:.4f}", f"AUC ({name})"
+        yield f"{counts.precision:.1%}", f"precision, {name}"
+        yield f"{counts.recall:.1%}", f"recall, {name}"
+        yield f"{result.comparison.auc:.4f}", f"AUC, {name}"
 
 
 def _status_table(result: Result) -> Html:
@@ -201,20 +201,17 @@ def _probability_section(result: Result) -> Html:
         (name, len(p), _n(p_member[z_class == name] >= 0.5), float(np.median(p)))
         for name, p in by_class.items()
     ]
+    of_known_redshift = page.figure(
+        figures.stacked_histogram(by_class),
+        "Histogram of p_image by redshift class",
+        "p_image of the classified sources with a spectroscopic redshift. No redshift enters "
+        "p_image; whether such sources were trained on, the network's description says.",
+    )
+    header = ("class by redshift", "classified", _THRESHOLD, "median p_image")
     return page.section(
         "Probabilities",
-        spread,
-        page.figure(
-            figures.stacked_histogram(by_class),
-            "Histogram of p_image by redshift class",
-            "p_image of the classified sources with a spectroscopic redshift. No redshift enters "
-            "p_image; whether such sources were trained on, the network's description says.",
-        ),
-        page.table(
-            "Sources with a redshift",
-            ("class by redshift", "classified", _THRESHOLD, "median p_image"),
-            rows,
-        ),
+        page.columns(spread, of_known_redshift),
+        page.table("Sources with a redshift", header, rows),
     )
 
 

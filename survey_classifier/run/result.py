@@ -68,7 +68,7 @@ class Result:
         comparison = None
         if truth is not None:
             comparison = truth.compare(columns["source_id"], columns["p_member"])
-        card = read_card(resolve_checkpoint(config.model.checkpoint, config.folder))
+        card = read_card(resolve_checkpoint(config.checkpoint, config.folder))
         return cls(config, card, receipt, read_provenance(path), columns, comparison)
 
     @cached_property

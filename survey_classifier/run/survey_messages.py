@@ -23,7 +23,20 @@ from survey_classifier.errors import ClusterError
 from survey_classifier.membership.flags import Status
 from survey_classifier.run.task import HISTOGRAM_BINS
 
-__all__ = ["PlanMessage", "PlannedTile", "TileMessage", "TileState", "parsed"]
+__all__ = [
+    "PLAN_TOPIC",
+    "TILE_TOPIC",
+    "PlanMessage",
+    "PlannedTile",
+    "TileMessage",
+    "TileState",
+    "parsed",
+]
+
+PLAN_TOPIC = "survey-plan"
+"""Under which a run sends its plan, once."""
+TILE_TOPIC = "survey-tiles"
+"""Under which its tiles say where they are."""
 
 Corner = tuple[float, float]
 
@@ -88,7 +101,6 @@ class TileMessage(Message):
     n_sources: NonNegativeInt = 0
     n_by_status: Mapping[Status, NonNegativeInt] = Field(default_factory=dict)
     n_stamps: NonNegativeInt = 0
-    cut_seconds: Seconds = 0.0
     score_seconds: Seconds = 0.0
     finish_seconds: Seconds = 0.0
     p_member_histogram: tuple[NonNegativeInt, ...] = ()

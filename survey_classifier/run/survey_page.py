@@ -12,6 +12,7 @@ from typing import Any
 from bokeh.layouts import column, row
 from bokeh.models import (
     ColumnDataSource,
+    CustomJSTickFormatter,
     DataRange1d,
     Div,
     HoverTool,
@@ -37,6 +38,8 @@ COLORS = {
     TileState.FAILED: "#D55E00",
 }
 BAR = "#0072B2"
+FULL_WIDTH = ".bk-clearfix { width: 100%; }"
+RA_TICK = "return String(Number((((tick % 360) + 360) % 360).toFixed(4)))"
 REJECTS = tuple(status.value for status in Status if status is not Status.CLASSIFIED)
 
 Columns = dict[str, list[Any]]
@@ -66,22 +69,24 @@ class SurveyPage:
         self._rejects = ColumnDataSource({"status": [], "count": [], "label": []})
         self._map = _sky_map(self._tiles)
         self._rate_figure = _bar_figure(self._rates, "Stamps per second")
-        self._headline = Div(sizing_mode="stretch_width")
+        # The text of a Div lies in a shrunken box of Bokeh's own, which its style sheet can reach.
+        self._headline = Div(sizing_mode="stretch_width", stylesheets=[FULL_WIDTH])
         self._legend = Div(sizing_mode="stretch_width")
         histogram = _bar_figure(self._bins, "p_member of the classified sources")
         histogram.x_range = Range1d(0, 1)
         side = [self._rate_figure, histogram, _reject_figure(self._rejects)]
-        body = row(
+        self._body = row(
             column(self._legend, self._map, sizing_mode="stretch_both"),
             column(*side, sizing_mode="stretch_both"),
             sizing_mode="stretch_both",
         )
-        self.root = column(self._headline, body, sizing_mode="stretch_both")
+        self.root = column(self._headline, self._body, sizing_mode="stretch_both")
         self.update()
 
     def update(self) -> None:
         """Bring everything up to date."""
         snapshot = self._read()
+        self._body.visible = snapshot["name"] is not None
         self._headline.text = _headline_html(snapshot)
         self._legend.text = _legend_html(snapshot["tiles_by_state"])
         self._update_map(snapshot["fingerprint"], snapshot["tiles"])
@@ -104,10 +109,14 @@ class SurveyPage:
         else:
             pairs = enumerate(zip(tiles, self._drawn, strict=True))
             changed = [index for index, (new, old) in pairs if new != old]
-            columns = _state_columns([tiles[index] for index in changed])
-            self._tiles.patch(
-                {name: list(zip(changed, values, strict=True)) for name, values in columns.items()}
-            )
+            if changed:
+                columns = _state_columns([tiles[index] for index in changed])
+                self._tiles.patch(
+                    {
+                        name: list(zip(changed, values, strict=True))
+                        for name, values in columns.items()
+                    }
+                )
         self._fingerprint, self._drawn = fingerprint, tiles
 
     def _update_rates(self, rates: list[float], seconds: float) -> None:
@@ -177,6 +186,7 @@ def _sky_map(tiles: ColumnDataSource) -> figure:
         sizing_mode="stretch_both",
         min_height=300,
     )
+    plot.xaxis.formatter = CustomJSTickFormatter(code=RA_TICK)
     patches = plot.patches(
         "ra",
         "dec",
@@ -197,14 +207,14 @@ def _bar_figure(bars: ColumnDataSource, title: str) -> figure:
     """Return a figure of vertical bars from zero."""
     plot = figure(
         title=title,
-        y_range=DataRange1d(start=0),
+        y_range=DataRange1d(start=0, min_interval=1),
         tools="",
         toolbar_location=None,
         sizing_mode="stretch_both",
         min_height=120,
     )
     plot.quad("left", "right", "top", 0, source=bars, fill_color=BAR, line_color="white")
-    plot.yaxis.formatter = NumeralTickFormatter(format="0,0")
+    plot.yaxis.formatter = NumeralTickFormatter(format="0,0.[0]")
     plot.xgrid.visible = False
     return plot
 
@@ -214,7 +224,7 @@ def _reject_figure(rejects: ColumnDataSource) -> figure:
     plot = figure(
         title="Sources not classified, by status",
         y_range=list(reversed(REJECTS)),
-        # A tenth more than the longest bar, and never empty: room for the count beside it.
+        # Room for the count beside the longest bar.
         x_range=DataRange1d(start=0, range_padding=0.25, min_interval=1),
         tools="",
         toolbar_location=None,
@@ -246,23 +256,23 @@ def _headline_html(snapshot: Snapshot) -> str:
     settled, total = snapshot["n_sources_settled"], snapshot["n_sources"]
     share = settled / total if total else 1.0
     earlier = snapshot["n_sources_earlier"]
-    cards = {
-        f"of {total:,} sources ({math.floor(100 * share)} %)": f"{settled:,}",
+    cards = {f"of {total:,} sources ({math.floor(100 * share)} %)": f"{settled:,}"}
+    if earlier:
+        cards["of these by an earlier run"] = f"{earlier:,}"
+    cards |= {
         "time left": _duration(snapshot["seconds_left"]),
         "elapsed": _duration(snapshot["elapsed_seconds"]),
         "stamps per second": _number(snapshot["stamps_per_second"], ",.0f"),
-        "scorer at work": _number(snapshot["scorer_utilization"], ".0%"),
+        "scorer at work": _number(snapshot["scorer_utilization"], ".0%").replace("%", " %"),
     }
-    if earlier:
-        cards["of them by an earlier run"] = f"{earlier:,}"
     blocks = "".join(
-        f'<div style="margin-right:36px"><div style="font-size:24px">{value}</div>'
+        f'<div style="margin-right:28px"><div style="font-size:24px">{value}</div>'
         f'<div style="color:#555">{name}</div></div>'
         for name, value in cards.items()
     )
     return (
         f'<div style="display:flex;flex-wrap:wrap;align-items:flex-end;font-size:13px">'
-        f'<div style="margin-right:36px;font-size:24px;font-weight:bold">'
+        f'<div style="margin-right:28px;font-size:24px;font-weight:bold">'
         f"{escape(snapshot['name'])}</div>{blocks}</div>"
         f'<div style="background:{COLORS[TileState.PENDING]};height:8px;margin-top:8px">'
         f'<div style="background:{COLORS[TileState.DONE]};height:8px;width:{100 * share:.1f}%">'

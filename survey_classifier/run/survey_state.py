@@ -180,7 +180,7 @@ class SurveyState:
             "n_sources_settled": self._sources_in(SETTLED),
             "n_sources_earlier": sum(tile.n_sources for tile in tiles if tile.done),
             "tiles_by_state": self.tiles_by_state(),
-            "n_by_status": self.sources_by_status(),
+            "n_by_status": self.finished_by_status() | self._sources_failed(),
             "n_stamps": self.n_stamps,
             "elapsed_seconds": elapsed,
             "seconds_left": self._seconds_left(elapsed),
@@ -199,11 +199,9 @@ class SurveyState:
         counts = Counter(self._states.values())
         return {state.value: counts[state] for state in TileState}
 
-    def sources_by_status(self) -> dict[str, int]:
-        """Return the number of sources of each status, zeros too; sources of failed tiles too."""
-        failed = Counter({Status.TILE_FAILED: self._sources_in(FAILED)})
-        counts = self._n_by_status + failed
-        return {status.value: counts[status] for status in Status}
+    def finished_by_status(self) -> dict[str, int]:
+        """Return the sources of each status in the tiles that this run finished, zeros too."""
+        return {status.value: self._n_by_status[status] for status in Status}
 
     def _begin(self, plan: PlanMessage | None) -> None:
         """Forget everything but a plan."""
@@ -238,6 +236,11 @@ class SurveyState:
     def _sources_in(self, states: frozenset[TileState]) -> int:
         """Return how many sources lie in tiles of these states."""
         return sum(tile.n_sources for tile in self._tiles if self._states[tile.tile] in states)
+
+    def _sources_failed(self) -> dict[str, int]:
+        """Return the count of sources that have no score because their tile failed."""
+        n_finished = self._n_by_status[Status.TILE_FAILED]
+        return {Status.TILE_FAILED.value: n_finished + self._sources_in(FAILED)}
 
     def _elapsed(self, now: float) -> float | None:
         """Return the seconds since the first event; None before it."""

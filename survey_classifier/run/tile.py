@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from survey_classifier.catalog.parts import part_path, write_part
-from survey_classifier.errors import SurveyClassifierError, TileError
+from survey_classifier.errors import TileError
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.scorer import Scorer, Scores
 from survey_classifier.mosaic.pixels import PixelSource
@@ -124,7 +124,7 @@ def _stage(task: TileTask, stage: str) -> Iterator[None]:
     """Name the tile, the stage and the box in whatever goes wrong."""
     try:
         yield
-    except (SurveyClassifierError, OSError, ValueError, RuntimeError, MemoryError) as error:
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no message"
         message = f"{type(error).__name__}: {reason}"
         raise TileError(task.tile.name, stage, str(task.tile.core), message) from error

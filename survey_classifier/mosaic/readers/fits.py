@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError, VerifyWarning
+from astropy.io.fits.verify import VerifyError
 from astropy.wcs import WCS, FITSFixedWarning
 
 from survey_classifier.errors import MosaicError
@@ -89,6 +89,7 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
         celestial, or the zero point is unknown.
     """
     with _opened(path) as hdus:
+        _require_whole(hdus, path)
         number = _find_image(hdus, settings.hdu, path)
         header, shape = hdus[number].header, hdus[number].shape
         coverage = _plane(hdus, settings.coverage_hdu, shape, path)
@@ -105,17 +106,24 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
 def _opened(path: Path) -> Iterator[fits.HDUList]:
     """Open a file; the one place where its problems become ours."""
     try:
-        with warnings.catch_warnings():
-            # A truncated file only warns here; reading its pixels then fails.
-            warnings.simplefilter("error", VerifyWarning)
-            warnings.filterwarnings("error", message=".*truncated.*")
-            with fits.open(path, memmap=True) as hdus:
-                yield hdus
+        with path.open("rb") as stream, fits.open(stream, memmap=True) as hdus:
+            yield hdus
     except FileNotFoundError as error:
         raise MosaicError(f"no such file: {path}") from error
-    except (OSError, VerifyError, VerifyWarning, UserWarning, ValueError, TypeError) as error:
+    except (OSError, VerifyError, UserWarning, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MosaicError(f"cannot read {path} as FITS: {reason}; fetch it again") from error
+
+
+def _require_whole(hdus: fits.HDUList, path: Path) -> None:
+    """Refuse a file that is shorter than its headers say."""
+    info = hdus[-1].fileinfo()
+    expected, size = info["datLoc"] + info["datSpan"], path.stat().st_size
+    if size < expected:
+        raise MosaicError(
+            f"cannot read {path} as FITS: it is truncated, {size} of {expected} bytes; "
+            "fetch it again"
+        )
 
 
 def _section(hdu: Any, box: Box) -> npt.NDArray[Any]:  # noqa: ANN401 - any image HDU

@@ -87,7 +87,7 @@ def cut_stamps(
     ny, nx = (-(-side // 2**level) for side in source.shape)
     touching = known & (x_start < nx) & (y_start < ny)
     touching &= (x_start + size_px > 0) & (y_start + size_px > 0)
-    cut = _Cut.empty(len(x), len(bands), size_px)
+    cut = _Cut.of(touching, len(bands), size_px)
     if touching.any():
         box = _bounding_box(x_start[touching], y_start[touching], size_px)
         block = source.read(box, bands, level)
@@ -125,16 +125,15 @@ class _Cut:
     mask_fraction: npt.NDArray[np.float32]
 
     @classmethod
-    def empty(cls, n: int, n_bands: int, size_px: int) -> "_Cut":
-        """Return the arrays of n stamps that lie outside the mosaic."""
+    def of(cls, touching: npt.NDArray[np.bool_], n_bands: int, size_px: int) -> "_Cut":
+        """Return the arrays with what holds for stamps that do not touch the mosaic."""
+        n = len(touching)
+        # Not filled where a stamp will be copied: writing gigabytes twice would double the time.
+        flux = np.empty((n, n_bands, size_px, size_px), dtype=np.float32)
+        flux[~touching] = np.nan
         mask_fraction = np.zeros((n, len(MASK_BITS)), dtype=np.float32)
-        mask_fraction[:, MASK_BITS.index(MaskBit.NO_DATA)] = 1.0
-        return cls(
-            np.full((n, n_bands, size_px, size_px), np.nan, dtype=np.float32),
-            np.zeros(n, dtype=np.float32),
-            np.zeros(n, dtype=np.bool_),
-            mask_fraction,
-        )
+        mask_fraction[~touching, MASK_BITS.index(MaskBit.NO_DATA)] = 1.0
+        return cls(flux, touching.astype(np.float32), touching.copy(), mask_fraction)
 
     def fill(
         self,
@@ -145,25 +144,30 @@ class _Cut:
     ) -> None:
         """Copy each stamp out of the block; the starts are relative to it."""
         size = self.flux.shape[-1]
-        any_mask = np.bitwise_or.reduce(block.mask, axis=0)
-        flux = block.flux
-        unusable = (block.mask & np.uint8(UNUSABLE)).astype(np.bool_)
-        if unusable.any():
-            flux = np.where(unusable, np.float32(np.nan), flux)
-        bad = np.logical_or.reduce(np.isnan(flux), axis=0)
         for row in rows:
             y, x = y_start[row], x_start[row]
-            window = (slice(y, y + size), slice(x, x + size))
-            self.flux[row] = flux[:, window[0], window[1]]
-            self.valid_fraction[row] = 1.0 - np.count_nonzero(bad[window]) / size**2
-            self.center_valid[row] = not bad[y + size // 2, x + size // 2]
-            self.mask_fraction[row] = _fractions(any_mask[window])
+            self.flux[row] = block.flux[:, y : y + size, x : x + size]
+        any_mask = np.bitwise_or.reduce(block.mask, axis=0)
+        if any_mask.any():
+            for row in rows:
+                window = (slice(y_start[row], y_start[row] + size),
+                          slice(x_start[row], x_start[row] + size))  # fmt: skip
+                if any_mask[window].any():
+                    self._mask_out(row, block.mask[:, window[0], window[1]])
+
+    def _mask_out(self, row: np.intp, mask: npt.NDArray[np.uint8]) -> None:
+        """Blank the unusable pixels of one stamp and count what its mask says."""
+        unusable = (mask & np.uint8(UNUSABLE)) != 0
+        self.flux[row][unusable] = np.nan
+        bad = np.logical_or.reduce(unusable, axis=0)
+        size = len(bad)
+        self.valid_fraction[row] = 1.0 - np.count_nonzero(bad) / bad.size
+        self.center_valid[row] = not bad[size // 2, size // 2]
+        self.mask_fraction[row] = _fractions(np.bitwise_or.reduce(mask, axis=0))
 
 
 def _fractions(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return the share of pixels with each bit of `MASK_BITS`."""
-    if not mask.any():
-        return np.zeros(len(MASK_BITS), dtype=np.float32)
     counts = np.bincount(mask.ravel(), minlength=256).astype(np.float64)
     return (_HAS_BIT @ counts / mask.size).astype(np.float32)
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,10 @@ from survey_classifier.model.inputs import (
     require_mosaic,
     to_network_input,
 )
+from survey_classifier.mosaic.exposure import MosaicInput
+from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
 from survey_classifier.mosaic.pixels import ArrayMosaic, BandInfo
+from survey_classifier.stamps import cut_stamps
 
 
 def make_card(**changes: Any) -> ModelCard:
@@ -266,3 +271,24 @@ def test_bands_may_come_in_any_order_but_must_be_the_cards() -> None:
         require_mosaic(card, mosaic(("r", "g"), "nJy"))
     with pytest.raises(CheckpointError, match=r"0\.5 arcsec/px"):
         require_mosaic(card, mosaic(("r", "g"), scale_arcsec=0.5))
+
+
+def test_a_coarser_pyramid_level_gives_the_same_input(tmp_path: Path) -> None:
+    """Flux is per pixel of the stamp, whatever level it was cut from."""
+    source = mosaic(("r", "g"), "nJy", scale_arcsec=0.1)
+    image = gaussians(torch.tensor([[0.3, -0.2]]), 601, 0.1, 2.0, 1)[0, 0].numpy() * 0.1**2
+    inputs = []
+    for band in ("r", "g"):
+        header = source.wcs.to_header()
+        header["MAGZERO"] = 31.4  # counts are nJy
+        fits.PrimaryHDU(image, header).writeto(tmp_path / f"{band}.fits")
+        inputs.append(MosaicInput(path=f"{band}.fits", band=band))
+    store = ingest_mosaic(MosaicSettings(store="x.zarr", inputs=tuple(inputs)), tmp_path)
+    card = make_card(unit="nJy")
+    seen = []
+    for level in (0, 2):
+        size_px = cut_size_px(card, 0.1 * 2**level)
+        stamps = cut_stamps(store, [300.3], [299.8], size_px, card.bands, level)
+        flux, offset = torch.from_numpy(stamps.flux), torch.from_numpy(stamps.offset_px)
+        seen.append(to_network_input(flux, offset, stamps.scale_arcsec, card))
+    torch.testing.assert_close(seen[1], seen[0], rtol=0, atol=0.03)

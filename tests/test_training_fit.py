@@ -14,7 +14,13 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from survey_classifier.errors import CheckpointError, ConfigError, MosaicError, SourcesError
+from survey_classifier.errors import (
+    CheckpointError,
+    ConfigError,
+    MosaicError,
+    RunError,
+    SourcesError,
+)
 from survey_classifier.model.checkpoint import file_digest, load_network, read_card
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
@@ -124,7 +130,6 @@ n_folds = 2
 epochs = {epochs}
 batch_size = 8
 rate = 1e-2
-average_decay = 0.8
 seed = 3
 """
 
@@ -238,6 +243,13 @@ def test_the_rate_rises_and_falls() -> None:
     assert max(factors) == 1.0
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[-1] < 1e-3
+
+
+def test_a_loss_that_runs_away_is_one_line(recipe_path: Path) -> None:
+    recipe_path.write_text(recipe_path.read_text().replace("rate = 1e-2", "rate = 1e30"))
+    with pytest.raises(RunError, match=r"the loss of epoch 1 is nan; lower 'rate'"):
+        train(recipe_path)
+    assert not read_recipe(recipe_path).checkpoint_path.exists()
 
 
 @pytest.mark.parametrize(

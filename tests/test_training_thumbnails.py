@@ -9,13 +9,16 @@ import pytest
 from PIL import Image
 
 from survey_classifier.errors import SourcesError
+from survey_classifier.sources.formats import read_table
 from survey_classifier.training import thumbnails
+from survey_classifier.training.recipes import read_recipe
 from survey_classifier.training.thumbnails import (
     ThumbnailFrame,
     read_thumbnails,
     thumbnails_digest,
 )
 
+REPOSITORY = Path(__file__).parents[1]
 FRAME = ThumbnailFrame(("i", "r", "g"), 0.1, (11.3, 5.7))
 
 
@@ -127,3 +130,23 @@ def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "x.zip", tmp_path / "absent.zip"):
         with pytest.raises(SourcesError, match="no folder and no zip"):
             read_thumbnails(path, ["a.png"], FRAME, 25)
+
+
+def test_stars_are_where_the_recipe_says(real_data: Path) -> None:
+    """The real thumbnails' objects are not in the middle; the shipped recipe says where."""
+    recipe = read_recipe(REPOSITORY / "deploy" / "recipes" / "perseus-sdss.toml")
+    settings = next(data.thumbnails for data in recipe.data if data.thumbnails is not None)
+    archive = real_data / "perseus" / "spec_thumbs_dev.zip"
+    table = read_table(real_data / "perseus" / "sdss_spectra_dev.csv", ["z_class", "thumb"])
+    is_star = table.text("z_class") == "star"
+    names = sorted(set(table.text("thumb")[is_star]) - {""})
+    frame = ThumbnailFrame(settings.planes, settings.scale_arcsec, settings.source_px)
+    stamps = read_thumbnails(archive, names, frame, 41)
+    light = stamps.flux.sum(axis=1)
+    light = np.where(light > light.max(axis=(1, 2), keepdims=True) / 2, light, 0)
+    axis = np.arange(41) - 20
+    x = (light.sum(axis=1) * axis).sum(axis=1) / light.sum(axis=(1, 2)) - stamps.offset_px[:, 0]
+    y = (light.sum(axis=2) * axis).sum(axis=1) / light.sum(axis=(1, 2)) - stamps.offset_px[:, 1]
+    assert len(names) == 25
+    assert abs(np.median(x)) < 0.5  # of 0.1 arcsec
+    assert abs(np.median(y)) < 0.5

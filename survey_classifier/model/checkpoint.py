@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from survey_classifier.errors import CheckpointError
-from survey_classifier.model.card import DataDigest, ModelCard, Stretch, parse_card
+from survey_classifier.model.card import ModelCard, parse_card
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from survey_classifier.model.resnet import ResNet
 
 __all__ = [
-    "DataDigest",
     "ModelCard",
-    "Stretch",
     "file_digest",
     "load_network",
     "read_card",

@@ -83,7 +83,7 @@ class PixelBlock:
     flux: npt.NDArray[np.float32]
     """``(band, y, x)``, in the bands' units; NaN where there is no data."""
     mask: npt.NDArray[np.uint8]
-    """``(band, y, x)`` of `MaskBit`; NO_DATA outside the mosaic."""
+    """``(band, y, x)`` of `MaskBit`; NO_DATA outside the mosaic and wherever flux is NaN."""
     level: int = 0
     """Pyramid level; level k is binned ``2**k`` x ``2**k``, its values are means."""
 
@@ -308,9 +308,12 @@ def padded_block(
     read_band
         Reads one band inside the array.
     """
-    flux = np.full((len(bands), *box.shape), np.nan, dtype=np.float32)
-    mask = np.full((len(bands), *box.shape), MaskBit.NO_DATA, dtype=np.uint8)
+    flux = np.empty((len(bands), *box.shape), dtype=np.float32)
+    mask = np.empty((len(bands), *box.shape), dtype=np.uint8)
     slices = overlap(box, shape)
+    if slices is None or slices[1] != Box(0, box.shape[0], 0, box.shape[1]).slices:
+        flux.fill(np.nan)
+        mask.fill(MaskBit.NO_DATA)
     if slices is not None:
         large, small = slices
         for number in range(len(bands)):

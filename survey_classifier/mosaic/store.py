@@ -43,7 +43,7 @@ from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block
 __all__ = ["CHUNK_PX", "SHARD_PX", "Mosaic", "MosaicWriter"]
 
 SCHEMA = 1
-CHUNK_PX = 256
+CHUNK_PX = 128
 """Side of what is decompressed at once."""
 SHARD_PX = 2048
 """Side of a file of level 0, the unit of writing."""

@@ -38,7 +38,7 @@ __all__ = ["SurveyPlugin", "dask_setup", "routes"]
 
 SCORER = "SCORER"
 """Resource that a worker has once for each of its scorers."""
-UPDATE_MILLISECONDS = 500
+UPDATE_MILLISECONDS = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class SurveyPlugin(SchedulerPlugin):
         self.state = SurveyState()
         self._scheduler: Scheduler | None = None
         self._collector = SurveyCollector(self.state)
+        self._registered = False
 
     async def start(self, scheduler: Scheduler) -> None:
         """Put the metrics beside the scheduler's own."""
@@ -59,10 +60,11 @@ class SurveyPlugin(SchedulerPlugin):
         # A second scheduler of the same process finds the names taken.
         with _hook("prometheus_client.REGISTRY.register"):
             REGISTRY.register(self._collector)
+            self._registered = True
 
     async def close(self) -> None:
         """Take the metrics away again."""
-        with _hook("prometheus_client.REGISTRY.unregister"):
+        if self._registered:
             REGISTRY.unregister(self._collector)
 
     def log_event(self, topic: str, msg: Any) -> None:  # noqa: ANN401 - Dask's signature

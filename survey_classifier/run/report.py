@@ -140,7 +140,9 @@ def _sky_figure(result: Result) -> Html:
         frame, result.scored("ra"), result.scored("dec"), result.scored("p_member"), groups
     )
     n_outside = int((~frame.holds_sky(ra, dec)).sum())
-    caption = "Sky map, RA to the left; color is p_member, crosses were not classified."
+    caption = "Sky map, RA to the left; color is p_member."
+    if groups:
+        caption += " Crosses were not classified."
     if n_outside:
         caption += f" Outside of the map or without a position: {n_outside}."
     return page.figure(picture, "Sky map of the sources by p_member", caption)
@@ -189,7 +191,7 @@ def _probability_section(result: Result) -> Html:
         picture,
         "Histogram of p_member and p_image",
         "p_image is the network's probability at the share of members it was trained with, "
-        f"p_member that at the field's own ({_prior(result)}).",
+        f"p_member that at the share assumed in this field ({result.prior}).",
     )
     z_class = result.scored("z_class")
     by_class = {name: p_image[z_class == name] for name in ("cluster", "background", "star")}
@@ -268,7 +270,7 @@ def _run_section(result: Result) -> Html:
             ("tiles", f"{receipt.n_tiles} ({receipt.n_tiles_resumed} done before this call)"),
             ("stamps scored by this call", receipt.n_stamps),
             ("time for the tiles", f"{receipt.tiles_seconds:.1f} s"),
-            ("prior", _prior(result)),
+            ("prior share of members", result.prior),
             ("versions", ", ".join(f"{k} {v}" for k, v in origin.versions.items())),
         ],
     )
@@ -291,16 +293,6 @@ def _run_section(result: Result) -> Html:
         sorted(card.metrics.items()),
     )
     return page.section("Run and network", run, network, metrics)
-
-
-def _prior(result: Result) -> str:
-    """Return the share of members that was assumed."""
-    prior = result.columns["prior_member"]
-    prior = prior[np.isfinite(prior)]
-    if not len(prior):
-        return "no prior"
-    low, high = float(prior.min()), float(prior.max())
-    return f"prior {low:.4g}" if low == high else f"prior {low:.4g} to {high:.4g}"
 
 
 def _n(which: npt.NDArray[np.bool_]) -> int:

@@ -95,6 +95,16 @@ class Result:
         """What the truth is called wherever a figure rests on it."""
         return "simulated truth" if self.simulated else "truth"
 
+    @property
+    def prior(self) -> str:
+        """The share of members that was assumed, or its range."""
+        prior = self.columns["prior_member"]
+        known = prior[np.isfinite(prior)]
+        if not len(known):
+            return "none"
+        low, high = float(known.min()), float(known.max())
+        return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
 
 def _drawn_columns(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns of magnitudes and colors that the page draws."""

@@ -1,12 +1,12 @@
 """The Survey page: how the state of a run looks while it goes on.
 
-Owns the figures, their colors and the words beside them; uses public Bokeh only. Does not own
-the numbers (``survey_state``) nor how the page comes onto the dashboard (``monitor``).
+Owns the figures and the layout; uses public Bokeh only. Does not own the numbers
+(``survey_state``), the colors and the words beside the figures (``survey_words``), nor how the
+page comes onto the dashboard (``monitor``).
 """
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 from bokeh.layouts import column, row
@@ -24,20 +24,13 @@ from bokeh.plotting import figure
 from survey_classifier.membership.flags import Status
 from survey_classifier.run.survey_messages import TileState
 from survey_classifier.run.survey_state import Snapshot, TileSnapshot
+from survey_classifier.run.survey_words import COLORS, headline_html, legend_html
 
 __all__ = ["SurveyPage"]
 
-# Okabe & Ito (2008, "Color universal design"), told apart with any color vision; a failed tile
-# is hatched besides, so that it shows in grey too.
-COLORS = {
-    TileState.PENDING: "#DDDDDD",
-    TileState.CUTTING: "#56B4E9",
-    TileState.WAITING: "#F0E442",
-    TileState.SCORING: "#E69F00",
-    TileState.DONE: "#009E73",
-    TileState.FAILED: "#D55E00",
-}
 BAR = "#0072B2"
+HOUR = 3600.0
+TIME_UNITS = ((1.0, "seconds"), (60.0, "minutes"), (HOUR, "hours"))
 FULL_WIDTH = ".bk-clearfix { width: 100%; }"
 RA_TICK = "return String(Number((((tick % 360) + 360) % 360).toFixed(4)))"
 REJECTS = tuple(status.value for status in Status if status is not Status.CLASSIFIED)
@@ -87,8 +80,8 @@ class SurveyPage:
         """Bring everything up to date."""
         snapshot = self._read()
         self._body.visible = snapshot["name"] is not None
-        self._headline.text = _headline_html(snapshot)
-        self._legend.text = _legend_html(snapshot["tiles_by_state"])
+        self._headline.text = headline_html(snapshot)
+        self._legend.text = legend_html(snapshot["tiles_by_state"])
         self._update_map(snapshot["fingerprint"], snapshot["tiles"])
         self._update_rates(snapshot["stamp_rates"], snapshot["stamp_rate_seconds"])
         bins = snapshot["p_member_histogram"]
@@ -121,8 +114,10 @@ class SurveyPage:
 
     def _update_rates(self, rates: list[float], seconds: float) -> None:
         """Redraw the rates in a unit of time that suits the length of the run."""
-        long = len(rates) * seconds > 3 * 3600
-        unit, name = (3600.0, "hours") if long else (60.0, "minutes")
+        length = len(rates) * seconds
+        unit, name = next(
+            (unit, name) for unit, name in TIME_UNITS if length <= 3 * 60 * unit or unit == HOUR
+        )
         step = seconds / unit
         self._rates.data = _bars([index * step for index in range(len(rates) + 1)], rates)
         self._rate_figure.xaxis.axis_label = f"{name} since the first tile"
@@ -207,6 +202,7 @@ def _bar_figure(bars: ColumnDataSource, title: str) -> figure:
     """Return a figure of vertical bars from zero."""
     plot = figure(
         title=title,
+        x_range=DataRange1d(start=0, range_padding=0),
         y_range=DataRange1d(start=0, min_interval=1),
         tools="",
         toolbar_location=None,
@@ -244,66 +240,3 @@ def _reject_figure(rejects: ColumnDataSource) -> figure:
     plot.xaxis.visible = False
     plot.grid.visible = False
     return plot
-
-
-def _headline_html(snapshot: Snapshot) -> str:
-    """Return the figures that one looks for first."""
-    if snapshot["name"] is None:
-        return (
-            '<p style="font-size:18px">No run yet. It shows here as soon as '
-            "<code>survey-classifier classify</code> sends its plan to this scheduler.</p>"
-        )
-    settled, total = snapshot["n_sources_settled"], snapshot["n_sources"]
-    share = settled / total if total else 1.0
-    earlier = snapshot["n_sources_earlier"]
-    cards = {f"of {total:,} sources ({math.floor(100 * share)} %)": f"{settled:,}"}
-    if earlier:
-        cards["of these by an earlier run"] = f"{earlier:,}"
-    cards |= {
-        "time left": _duration(snapshot["seconds_left"]),
-        "elapsed": _duration(snapshot["elapsed_seconds"]),
-        "stamps per second": _number(snapshot["stamps_per_second"], ",.0f"),
-        "scorer at work": _number(snapshot["scorer_utilization"], ".0%").replace("%", " %"),
-    }
-    blocks = "".join(
-        f'<div style="margin-right:28px"><div style="font-size:24px">{value}</div>'
-        f'<div style="color:#555">{name}</div></div>'
-        for name, value in cards.items()
-    )
-    return (
-        f'<div style="display:flex;flex-wrap:wrap;align-items:flex-end;font-size:13px">'
-        f'<div style="margin-right:28px;font-size:24px;font-weight:bold">'
-        f"{escape(snapshot['name'])}</div>{blocks}</div>"
-        f'<div style="background:{COLORS[TileState.PENDING]};height:8px;margin-top:8px">'
-        f'<div style="background:{COLORS[TileState.DONE]};height:8px;width:{100 * share:.1f}%">'
-        "</div></div>"
-    )
-
-
-def _legend_html(tiles_by_state: dict[str, int]) -> str:
-    """Return what the colors mean, with the number of tiles of each."""
-    hatch = "repeating-linear-gradient(45deg,#0008 0 2px,transparent 2px 6px),"
-    entries = "".join(
-        f'<span style="margin-right:18px;white-space:nowrap"><span style="display:inline-block;'
-        f"width:14px;height:14px;vertical-align:-2px;margin-right:5px;border:1px solid #999;"
-        f'background:{hatch if state is TileState.FAILED else ""}{color}"></span>'
-        f"{state.value} <b>{tiles_by_state[state.value]:,}</b></span>"
-        for state, color in COLORS.items()
-    )
-    return f'<div style="font-size:13px;line-height:1.8">Tiles: {entries}</div>'
-
-
-def _number(value: float | None, form: str) -> str:
-    """Return a number as text; a dash where it is not known."""
-    return "–" if value is None else format(value, form)
-
-
-def _duration(seconds: float | None) -> str:
-    """Return a time in its two largest units; a dash where it is not known."""
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -153,10 +153,10 @@ class SurveyState:
         event = parsed(TileMessage, message)
         if self._states.get(event.tile, TileState.DONE) is TileState.DONE:
             return
-        if self._rates is None:
-            self._rates = RateSeries(event.time)
+        rates = self._rates or RateSeries(event.time)
         if event.state is TileState.DONE:
-            self._count(event, self._rates)
+            self._count(event, rates)
+        self._rates = rates
         self._last_event = max(self._last_event, event.time)
         self._states[event.tile] = event.state
         self._reasons[event.tile] = event.reason

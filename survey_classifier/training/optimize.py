@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from survey_classifier.errors import RunError
 from survey_classifier.model.card import ModelCard
@@ -79,9 +78,6 @@ def fit_network(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
-    average = AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
-    )
     optimizer = torch.optim.AdamW(
         _parameter_groups(network, settings.weight_decay), lr=settings.rate
     )
@@ -96,14 +92,12 @@ def fit_network(
             loss.backward()
             optimizer.step()
             schedule.step()
-            average.update_parameters(network)
             losses.append(float(loss.detach()))
         mean = float(np.mean(losses))
         if not math.isfinite(mean):
             raise RunError(f"the loss of epoch {epoch} is {mean}; lower 'rate' in [fit]")
         rate = float(schedule.get_last_lr()[0])
         report(EpochReport(epoch, mean, rate, time.perf_counter() - start))
-    network.load_state_dict(average.module.state_dict())
     return network.eval()
 
 

@@ -112,14 +112,12 @@ class SplitSettings(Settings):
 class FitSettings(Settings):
     """The ``[fit]`` table: AdamW with a cosine schedule."""
 
-    epochs: Count = 60
+    epochs: Count = 30
     batch_size: Annotated[int, Field(ge=2)] = 128
     rate: Positive = 2e-3
     """Highest learning rate."""
     weight_decay: NotNegative = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    """Of the running mean of the weights, a step; the mean is what is kept."""
     jitter_px: NotNegative = 0.5
     """Largest shift along each axis, in pixels of the network's input."""
     flux_scatter: NotNegative = 0.03

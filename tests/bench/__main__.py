@@ -1,0 +1,30 @@
+"""Run the benchmarks: ``python -m tests.bench [NAME ...]``."""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.bench.efficiency import bench_efficiency
+from tests.bench.memory import bench_memory
+from tests.bench.stamps import bench_stamps
+
+BENCHES = {"stamps": bench_stamps, "memory": bench_memory, "efficiency": bench_efficiency}
+
+
+def main() -> None:
+    """Run all benchmarks, or those named, and write out/bench.json."""
+    folder = Path("out/bench")
+    rows = []
+    for name in sys.argv[1:] or BENCHES:
+        for result in BENCHES[name](folder):
+            row = result.row()
+            rows.append(row)
+            mark = "holds" if row["holds"] else "MISSED"
+            print(
+                f"{row['name']:20} {row['value']:8} goal {row['goal']:<5} {mark}  {row['detail']}"
+            )
+    Path("out/bench.json").write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -286,7 +286,7 @@ with new_catalog(Path(sys.argv[1]), schema, Provenance(**json.loads(sys.argv[2])
 def test_a_killed_write_leaves_no_part(tmp_path):
     path = part_path(tmp_path, "r000-c000")
     arguments = [str(path), json.dumps(asdict(replace(PROVENANCE, configuration="")))]
-    killed = subprocess.run(  # noqa: S603 - our own interpreter and script
+    killed = subprocess.run(
         [sys.executable, "-c", DIES_WHILE_WRITING, *arguments], check=False
     )
     assert killed.returncode == 9

@@ -83,4 +83,4 @@ def test_image_has_a_python_that_the_package_takes():
 def test_job_script_is_sound_shell():
     bash = shutil.which("bash")
     assert bash
-    subprocess.run([bash, "-n", DEPLOY / "slurm.sbatch"], check=True)  # noqa: S603 - our own file
+    subprocess.run([bash, "-n", DEPLOY / "slurm.sbatch"], check=True)

@@ -180,7 +180,7 @@ def test_another_unit_or_a_coarser_mosaic_is_refused_in_plan(run):
 
 
 def test_a_tile_that_is_no_multiple_of_the_chunk_is_refused(run):
-    with pytest.raises(ConfigError, match=r"size_px = 300 is no multiple .* 256 px; choose 256"):
+    with pytest.raises(ConfigError, match=r"size_px = 300 is no multiple .* 128 px; choose 256"):
         plan(run.write(tiles={"size_px": 300}))
 
 

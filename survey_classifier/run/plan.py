@@ -28,6 +28,7 @@ from survey_classifier.mosaic.pixels import Described, PixelSource
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import RunConfig, as_run
 from survey_classifier.run.task import Spectra, TileContext, TileTask
+from survey_classifier.run.truth import Truth
 from survey_classifier.sources.redshifts import (
     RedshiftMatch,
     Redshifts,
@@ -74,6 +75,8 @@ def read_inputs(config: RunConfig) -> Inputs:
     if config.redshifts is not None:
         columns = config.redshifts.columns.resolved()
         redshifts = read_redshifts(config.path(config.redshifts.path), columns)
+    # Only the report uses the truth, but a bad table must not be found out after all the work.
+    Truth.read(config)
     checkpoint = resolve_checkpoint(config.checkpoint, config.folder)
     digest = file_digest(checkpoint)
     return Inputs(config, sources, redshifts, checkpoint, digest, read_card(checkpoint))

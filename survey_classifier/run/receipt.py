@@ -46,5 +46,8 @@ class RunReceipt:
     @property
     def line(self) -> str:
         """The sum that every run ends with."""
-        reasons = " + ".join(f"{n} {reason}" for reason, n in self.n_by_reason.items()) or "0"
+        reasons = (
+            " + ".join(f"{n} {reason}" for reason, n in self.n_by_reason.items())
+            or "0 unclassified"
+        )
         return f"{self.n_in} sources = {self.n_classified} classified + {reasons}"

@@ -61,7 +61,9 @@ def read_settings(path: Path, model: type[AnySettings]) -> AnySettings:
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """Say the first problem of a validation, in a line."""
-    problem = error.errors()[0]
+    problems = error.errors()
+    # A misspelt key is often also a missing one; its spelling is what to mend.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {where!r}; {nearest_name(str(problem['loc'][-1]), _keys(model))}"

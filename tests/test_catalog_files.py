@@ -286,9 +286,7 @@ with new_catalog(Path(sys.argv[1]), schema, Provenance(**json.loads(sys.argv[2])
 def test_a_killed_write_leaves_no_part(tmp_path):
     path = part_path(tmp_path, "r000-c000")
     arguments = [str(path), json.dumps(asdict(replace(PROVENANCE, configuration="")))]
-    killed = subprocess.run(
-        [sys.executable, "-c", DIES_WHILE_WRITING, *arguments], check=False
-    )
+    killed = subprocess.run([sys.executable, "-c", DIES_WHILE_WRITING, *arguments], check=False)
     assert killed.returncode == 9
     assert [name.endswith(".tmp") for name in file_names(tmp_path)] == [True]
     assert done_parts(tmp_path, PROVENANCE.fingerprint) == set()

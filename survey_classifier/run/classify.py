@@ -24,6 +24,7 @@ from survey_classifier.run.receipt import RunReceipt
 from survey_classifier.run.report import report
 from survey_classifier.run.rows import failed_rows
 from survey_classifier.run.serial import run_serial
+from survey_classifier.run.survey_messages import PLAN_TOPIC
 from survey_classifier.run.task import (
     HISTOGRAM_BINS,
     TileContext,
@@ -166,7 +167,7 @@ class _Work:
         with cluster.open_client(settings) as client:
             self.listener.say(f"dashboard: {client.dashboard_link.removesuffix('status')}survey")
             cluster.check_memory(client, self.plan.tile_bytes)
-            client.log_event(cluster.PLAN_TOPIC, self._announcement())
+            client.log_event(PLAN_TOPIC, self._announcement())
             on_receipt = self._on_receipt(len(tasks))
             self.failures = cluster.run_on_client(client, self.context, tasks, on_receipt)
 

@@ -29,13 +29,13 @@ from survey_classifier.errors import ClusterError, TileError
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import ClusterSettings
+from survey_classifier.run.survey_messages import TILE_TOPIC
 from survey_classifier.run.task import TileContext, TileFailure, TileReceipt, TileTask
 from survey_classifier.run.tile import CutTile, cut_tile, finish_tile
 
-__all__ = ["PLAN_TOPIC", "TILE_TOPIC", "check_memory", "open_client", "run_on_client"]
+__all__ = ["check_memory", "open_client", "run_on_client"]
 
 SCORER = "SCORER"
-PLAN_TOPIC, TILE_TOPIC = "survey-plan", "survey-tiles"
 MONITOR = "survey_classifier.run.monitor"
 RETRIES = 1
 CONNECT_SECONDS = 20
@@ -182,6 +182,7 @@ def run_on_client(
             on_receipt(future.result())
         else:
             failures.append(_failure(future, boxes))
+            client.log_event(TILE_TOPIC, _event(failures[-1].tile, "failed", asdict(failures[-1])))
         future.release()
     return failures
 
@@ -235,21 +236,21 @@ def _finish(context: TileContext, cut: CutTile) -> TileReceipt:
 
 @contextmanager
 def _told(tile: str, before: str, after: str | None) -> Iterator[None]:
-    """Tell the dashboard of a stage's begin, end or failure."""
+    """Tell the dashboard of a stage's begin and end; failures are told when they are final."""
     _tell(tile, before)
-    try:
-        yield
-    except TileError as error:
-        _tell(tile, "failed", {"reason": str(error)})
-        raise
+    yield
     if after is not None:
         _tell(tile, after)
 
 
 def _tell(tile: str, state: str, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Send one event of a tile to the scheduler."""
-    event = {**facts, "tile": tile, "state": state, "time": time.time()}
-    get_worker().log_event(TILE_TOPIC, event)
+    """Send one event of a tile from a worker to the scheduler."""
+    get_worker().log_event(TILE_TOPIC, _event(tile, state, facts))
+
+
+def _event(tile: str, state: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of a tile."""
+    return {**facts, "tile": tile, "state": state, "time": time.time()}
 
 
 _OPENING = threading.Lock()

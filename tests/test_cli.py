@@ -1,0 +1,213 @@
+"""The command line as a newcomer meets it: words, exit codes, and nothing left behind."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from survey_classifier import cli
+from tests import small_run
+
+VERBS = ["demo", "simulate", "ingest", "plan", "classify", "status", "publish", "train"]
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    return small_run.make(tmp_path_factory.mktemp("cli"))
+
+
+@pytest.fixture
+def run(pieces, tmp_path):
+    shutil.copytree(pieces.folder, tmp_path / "run")
+    return small_run.SmallRun(tmp_path / "run")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command line; return exit code, output and error output."""
+
+    def run_command(*words):
+        monkeypatch.setattr(sys, "argv", ["survey-classifier", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return run_command
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(call, verb):
+    code, out, _ = call(verb, "--help")
+    assert code == 0
+    assert "Example: survey-classifier" in out
+
+
+def test_the_whole_way_ends_with_the_sum(run, call):
+    path = run.write()
+    code, out, _ = call("plan", path)
+    assert code == 0
+    assert "sources      80, in " in out
+    assert "9 tiles; 0 are finished" in out
+    code, out, _ = call("classify", path)
+    assert code == 0
+    assert out.splitlines()[-1].startswith("80 sources = ")
+    assert (run.folder / "out-run" / "run.parquet").exists()
+    assert (run.folder / "out-run" / "report.html").exists()
+    code, out, _ = call("status", run.folder / "out-run")
+    assert code == 0
+    assert "9 of 9 tiles are finished" in out
+    code, out, _ = call("publish", run.folder / "out-run")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("80 sources = ")
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def misspelt_key(run):
+    replace(run.write(), "[tiles]\nsize_px", "[tiles]\nsizepx")
+
+
+def misspelt_table(run):
+    replace(run.write(), "[model]", "[modell]")
+
+
+def no_source_file(run):
+    run.write()
+    (run.folder / "sources.csv").unlink()
+
+
+def no_column(run):
+    replace(run.write(), 'id = "name"', 'id = "nme"')
+
+
+def duplicate_id(run):
+    run.write()
+    replace(run.folder / "sources.csv", "S-011", "S-012")
+
+
+def ra_out_of_range(run):
+    run.write()
+    lines = (run.folder / "sources.csv").read_text().splitlines()
+    cells = lines[15].split(",")
+    lines[15] = ",".join([cells[0], "361.5", *cells[2:]])
+    (run.folder / "sources.csv").write_text("\n".join(lines))
+
+
+def empty_list(run):
+    run.write()
+    (run.folder / "sources.csv").write_text("name,ra,dec,mag_g,mag_r,mag_z\n")
+
+
+def no_store(run):
+    run.write(mosaic={"store": "absent.zarr"})
+
+
+def inputs(run, name, content):
+    if content is not None:
+        content.writeto(run.folder / name)
+    entries = [{"path": name, "band": band, "zero_point": 27.0} for band in ("g", "i")]
+    run.write(mosaic={"store": "new.zarr", "inputs": entries})
+
+
+def unreadable_fits(run):
+    (run.folder / "bad.fits").write_bytes(b"SIMPLE  =                    T" * 200)
+    inputs(run, "bad.fits", None)
+
+
+def no_wcs(run):
+    inputs(run, "no-wcs.fits", fits.PrimaryHDU(np.zeros((64, 64), np.float32)))
+
+
+def not_toml(run):
+    replace(run.write(), "[tiles]", "[tiles")
+
+
+def unknown_checkpoint(run):
+    run.write(model={"checkpoint": "perseus-sds"})
+
+
+def no_checkpoint_file(run):
+    (run.folder / "net.safetensors").unlink()
+    run.write()
+
+
+def pickled_checkpoint(run):
+    (run.folder / "net.safetensors").write_bytes(b"\x80\x04\x95 a pickle, or nearly so")
+    run.write()
+
+
+def bad_truth(run):
+    run.write(truth={"path": "sources.csv", "id": "name", "label": "mag_g"})
+
+
+def wrong_extinction(run):
+    run.write(sources={"system": "hst"})
+
+
+CASES = [
+    (misspelt_key, "unknown key 'tiles.sizepx'; did you mean 'size_px'?"),
+    (misspelt_table, "unknown key 'modell'; did you mean 'model'?"),
+    (no_source_file, "sources.csv"),
+    (no_column, "'nme'"),
+    (duplicate_id, "S-012"),
+    (ra_out_of_range, "361.5"),
+    (empty_list, "sources.csv"),
+    (no_store, "absent.zarr"),
+    (unreadable_fits, "bad.fits"),
+    (no_wcs, "no celestial WCS"),
+    (not_toml, "not valid TOML"),
+    (unknown_checkpoint, "perseus-sds"),
+    (no_checkpoint_file, "net.safetensors"),
+    (pickled_checkpoint, "net.safetensors"),
+    (bad_truth, "sources.csv"),
+    (wrong_extinction, "unknown photometric system 'hst'"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), CASES, ids=lambda case: getattr(case, "__name__", None))
+def test_bad_input_is_one_line_exit_2_and_nothing_left(run, call, spoil, said):
+    spoil(run)
+    before = sorted(run.folder.rglob("*"))
+    code, out, err = call("classify", run.folder / "run.toml")
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert code == 2
+    assert out == ""
+    assert len(lines) == 1, err
+    assert lines[0].startswith("survey-classifier: ")
+    assert said in lines[0]
+    assert sorted(run.folder.rglob("*")) == before
+
+
+def test_a_missing_run_file_and_folder(call, tmp_path):
+    code, _, err = call("classify", tmp_path / "absent.toml")
+    assert (code, "no such file" in err) == (2, True)
+    code, _, err = call("status", tmp_path)
+    assert (code, "no run in" in err) == (2, True)
+
+
+def test_another_checkpoint_in_the_same_folder_stops(run, call):
+    assert call("classify", run.write())[0] == 0
+    small_run.write_checkpoint(run.folder / "net.safetensors", seed=5)
+    code, _, err = call("classify", run.write())
+    assert code == 2
+    assert "belongs to run" in err
+    assert "choose another `out` or remove the folder" in err
+
+
+def test_failures_are_exit_code_1(run, call, monkeypatch):
+    from survey_classifier.run import serial
+
+    def broken(*_):
+        raise cli.SurveyClassifierError("never")
+
+    monkeypatch.setattr(serial, "finish_tile", broken)
+    code, _, err = call("classify", run.write())
+    assert code == 1
+    assert err.splitlines()[-1] == "survey-classifier: never"

@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.geometry import Box, level_position, stamp_start
-from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit, PixelBlock, PixelSource
+from survey_classifier.mosaic.pixels import (
+    UNUSABLE,
+    MaskBit,
+    PixelBlock,
+    PixelSource,
+    band_index,
+)
 
 __all__ = ["MASK_BITS", "Stamps", "cut_stamps"]
 
@@ -27,7 +33,8 @@ class Stamps:
     bands: tuple[str, ...]
     """Band names, in the order of the second axis."""
     flux: npt.NDArray[np.float32]
-    """``(n, band, s, s)`` in the bands' units; NaN outside the mosaic and where unusable."""
+    """``(n, band, s, s)`` in the bands' units (nJy: of a stamp's own pixel, whatever its level);
+    NaN outside the mosaic and where unusable."""
     offset_px: npt.NDArray[np.float32]
     """``(n, 2)``: the sources' ``(x, y)`` less the centre of their pixel, in stamp pixels."""
     valid_fraction: npt.NDArray[np.float32]
@@ -91,6 +98,8 @@ def cut_stamps(
     if touching.any():
         box = _bounding_box(x_start[touching], y_start[touching], size_px)
         block = source.read(box, bands, level)
+        if level:
+            block.flux[:] *= _flux_per_mean(source, bands, level)[:, None, None]
         cut.fill(block, np.flatnonzero(touching), x_start - box.x0, y_start - box.y0)
     return Stamps(
         tuple(bands),
@@ -101,6 +110,15 @@ def cut_stamps(
         cut.mask_fraction,
         source.scale_arcsec * 2**level,
     )
+
+
+def _flux_per_mean(
+    source: PixelSource, bands: Sequence[str], level: int
+) -> npt.NDArray[np.float32]:
+    """Return what turns each band's means into its unit: a binned pixel holds the sum of nJy."""
+    index = band_index(source.bands, bands, source.name)
+    sums = [source.bands[number].unit == "nJy" for number in index]
+    return np.where(sums, np.float32(4**level), np.float32(1))
 
 
 def _bounding_box(

@@ -252,3 +252,14 @@ def test_a_name_means_a_shipped_file_and_a_suffix_a_path(
         resolve_checkpoint("qqq", tmp_path)
     with pytest.raises(CheckpointError, match=r"no checkpoint .*absent\.safetensors"):
         resolve_checkpoint("absent.safetensors", tmp_path)
+
+
+def test_shipped_checkpoints_load_and_stay_small() -> None:
+    shipped = sorted(checkpoint.SHIPPED.glob("*.safetensors"))
+    assert "perseus-sdss" in [path.stem for path in shipped]
+    assert sum(path.stat().st_size for path in shipped) < 20e6
+    for path in shipped:
+        _, card = load_network(path)
+        assert card.name == path.stem
+        assert card.metrics["n_out_of_fold"] > 0
+        assert ("simulated" in card.description.lower()) == ("synthetic" in card.name)

@@ -12,6 +12,7 @@ from survey_classifier.mosaic import store as store_module
 from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
 from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block
 from survey_classifier.mosaic.store import Mosaic, MosaicWriter
+from survey_classifier.stamps import cut_stamps
 from tests.test_stamps import tan_wcs
 
 BANDS = (
@@ -156,3 +157,16 @@ def test_an_unknown_band_is_named(tmp_path, pixels):
     mosaic = write(tmp_path / "m.zarr", pixels).finish()
     with pytest.raises(MosaicError, match="no band 'y'; it has g, i"):
         mosaic.read(Box(0, 1, 0, 1), ("y",))
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize(("unit", "factor"), [("nJy", 16.0), ("display", 1.0)])
+def test_stamps_of_a_coarser_level_keep_the_unit_of_their_own_pixels(tmp_path, unit, factor):
+    """A flat sky of 3 nJy per pixel is 48 nJy per pixel of level 2; display values stay."""
+    bands = (BandInfo("g", unit),)
+    writer = MosaicWriter.open_or_create(tmp_path / "m.zarr", "m", bands, SHAPE, tan_wcs(), "d")
+    for band, box in list(writer.pending()):
+        writer.write(band, box, np.full(box.shape, 3, np.float32), np.zeros(box.shape, np.uint8))
+    stamps = cut_stamps(writer.finish(), [200.0], [300.0], 9, ("g",), level=2)
+    np.testing.assert_array_equal(stamps.flux, 3 * factor)
+    assert stamps.scale_arcsec == pytest.approx(0.8)

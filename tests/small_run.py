@@ -14,7 +14,8 @@ from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.resnet import ResNet
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit, SkyGrid
-from survey_classifier.mosaic.store import SHARD_PX, MosaicWriter
+from survey_classifier.mosaic.store import SHARD_PX
+from survey_classifier.mosaic.writer import MosaicWriter
 
 SHAPE = (600, 530)
 SCALE_ARCSEC = 0.4

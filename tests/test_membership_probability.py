@@ -4,18 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize
 
 from survey_classifier.errors import ConfigError, RunError
 from survey_classifier.membership.probability import (
     MIN_PROBABILITY,
-    PERSEUS_MEMBER_SHARE,
-    PriorTable,
     expit,
     llr_image,
     logit,
     posterior,
-    saerens_em,
     shift_prior,
 )
 
@@ -94,9 +90,6 @@ def test_shares_of_nothing_or_everything_are_refused(share):
         lambda: shift_prior(0.5, 0.5, share),
         lambda: llr_image(0.5, share),
         lambda: posterior([], share),
-        lambda: saerens_em([0.5], share),
-        lambda: PriorTable((1.0, 2.0), (share,), 0.5),
-        lambda: PriorTable((1.0, 2.0), (0.5,), share),
     ):
         with pytest.raises(ConfigError, match=r"is .*: give a share of members inside \(0, 1\)"):
             call()
@@ -112,78 +105,6 @@ def test_what_is_no_probability_is_refused(p):
     for call in (
         lambda: logit([0.5, p]),
         lambda: shift_prior([p], 0.5, 0.5),
-        lambda: saerens_em([p], 0.5),
     ):
         with pytest.raises(RunError, match=r"1 scores such as .* are no probabilities"):
             call()
-
-
-def test_the_prior_table_in_and_outside_its_range():
-    table = PriorTable((16.0, 18.0, 20.0), (0.8, 0.2), 0.4)
-    mag = [15.99, 16, 17.99, 18, 20, 20.01, np.nan]
-    prior, outside = table.lookup(mag)
-    assert prior.tolist() == [0.8, 0.8, 0.8, 0.2, 0.2, 0.2, 0.4]
-    assert outside.tolist() == [True, False, False, False, False, True, False]
-
-
-@given(st.lists(st.floats(10, 30), min_size=1, max_size=20))
-def test_the_prior_lookup_equals_a_search_bin_by_bin(magnitudes):
-    prior, outside = PERSEUS_MEMBER_SHARE.lookup(magnitudes)
-    edges, values = PERSEUS_MEMBER_SHARE.magnitude_edges, PERSEUS_MEMBER_SHARE.values
-    for mag, found, beyond in zip(magnitudes, prior, outside, strict=True):
-        inside_bins = [
-            value
-            for low, high, value in zip(edges[:-1], edges[1:], values, strict=True)
-            if low <= mag < high
-        ]
-        nearest = values[0] if mag < edges[0] else values[-1]
-        assert found == (inside_bins or [nearest])[0]
-        assert beyond == (mag < edges[0] or mag > edges[-1])
-
-
-@pytest.mark.parametrize(
-    ("edges", "values", "message"),
-    [
-        ((16.0, 17.0), (), "2 edges and 0 values"),
-        ((16.0, 17.0), (0.1, 0.2), "one edge more"),
-        ((16.0, 16.0), (0.1,), "that rise"),
-        ((16.0, np.inf), (0.1,), "finite"),
-        ((np.nan, 17.0), (0.1,), "that rise"),
-    ],
-)
-def test_impossible_tables_cannot_be_built(edges, values, message):
-    with pytest.raises(ConfigError, match=message):
-        PriorTable(edges, values, 0.1)
-
-
-def scores(rng, n, pi_field, pi_train):
-    """Calibrated scores of unit-variance Gaussians one apart from zero, of a field's sources."""
-    member = rng.random(n) < pi_field
-    feature = rng.normal(np.where(member, 1.0, -1.0))
-    return expit(2 * feature + logit(pi_train))
-
-
-@pytest.mark.parametrize("pi_field", [0.05, 0.3, 0.8])
-def test_em_finds_the_share_of_largest_likelihood(pi_field):
-    p = scores(np.random.default_rng(11), 20_000, pi_field, 0.5)
-
-    def minus_log_likelihood(share):
-        return -np.log(share * p / 0.5 + (1 - share) * (1 - p) / 0.5).sum()
-
-    best = optimize.minimize_scalar(
-        minus_log_likelihood, bounds=(1e-6, 1 - 1e-6), method="bounded", options={"xatol": 1e-9}
-    )
-    found = saerens_em(p, 0.5)
-    assert found == pytest.approx(best.x, abs=1e-5)
-    assert found == pytest.approx(pi_field, abs=0.02)
-
-
-def test_em_leaves_unknown_scores_out_and_needs_a_known_one():
-    p = scores(np.random.default_rng(12), 500, 0.2, 0.4)
-    assert saerens_em(np.append(p, np.nan), 0.4) == saerens_em(p, 0.4)
-    with pytest.raises(RunError, match="no source has a score"):
-        saerens_em([np.nan], 0.4)
-
-
-def test_em_of_a_field_without_members_tends_to_none():
-    assert saerens_em(np.full(100, 0.01), 0.5) < 1e-6

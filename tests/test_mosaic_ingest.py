@@ -7,12 +7,12 @@ from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic import store as store_module
+from survey_classifier.mosaic import writer as writer_module
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.readers.fits import open_fits
-from survey_classifier.mosaic.store import MosaicWriter
+from survey_classifier.mosaic.writer import MosaicWriter
 from tests.test_stamps import tan_wcs
 
 SHAPE = (300, 260)
@@ -109,8 +109,8 @@ def test_overlapping_files_of_one_grid_are_copied_bit_for_bit(tmp_path, image):
 
 
 def test_a_kill_between_shards_is_resumed_without_rewriting(tmp_path, image, monkeypatch):
-    monkeypatch.setattr(store_module, "SHARD_PX", 128)
-    monkeypatch.setattr(store_module, "CHUNK_PX", 16)
+    monkeypatch.setattr(writer_module, "SHARD_PX", 128)
+    monkeypatch.setattr(writer_module, "CHUNK_PX", 16)
     write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
     entry = MosaicInput(path="g.fits", band="g")
     original, written = MosaicWriter.write, []

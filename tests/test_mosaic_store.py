@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic import store as store_module
+from survey_classifier.mosaic import writer as writer_module
 from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
 from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block
-from survey_classifier.mosaic.store import Mosaic, MosaicWriter
+from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.mosaic.writer import MosaicWriter
 from survey_classifier.stamps import cut_stamps
 from tests.test_stamps import tan_wcs
 
@@ -36,8 +37,8 @@ def pixels():
 @pytest.fixture
 def small_shards(monkeypatch):
     """Shards of 512 pixels: several of them in an array that a test can hold."""
-    monkeypatch.setattr(store_module, "SHARD_PX", 512)
-    monkeypatch.setattr(store_module, "CHUNK_PX", 64)
+    monkeypatch.setattr(writer_module, "SHARD_PX", 512)
+    monkeypatch.setattr(writer_module, "CHUNK_PX", 64)
 
 
 def write(path, pixels, n_shards=None):

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from survey_classifier.training.evaluate import (
-    average_precision,
-    calibration_error,
-    fit_temperature,
-    member_metrics,
-    roc_area,
-    with_temperature,
-)
+from survey_classifier.membership.skill import average_precision, calibration_error
+from survey_classifier.training.evaluate import fit_temperature, member_metrics, with_temperature
 
 
 def scores(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -19,15 +13,6 @@ def scores(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     score = np.round(rng.random(n), 1)
     return score, rng.random(n) < score
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_area_is_the_share_of_well_ordered_pairs(seed: int) -> None:
-    score, truth = scores(seed)
-    true, false = score[truth][:, None], score[~truth][None, :]
-    want = ((true > false) + 0.5 * (true == false)).mean()
-    assert roc_area(score, truth) == pytest.approx(want)
-    assert roc_area(-score, truth) == pytest.approx(1 - want)
 
 
 @pytest.mark.parametrize("seed", range(4))

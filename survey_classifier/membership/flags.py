@@ -39,11 +39,6 @@ class Flag(IntFlag):
         "Several redshifts lie within the match radius, or several sources match one redshift.",
     )
     Z_WARNING = 1 << 8, "The redshift pipeline warns about the matched redshift."
-    NO_MAGNITUDE = 1 << 9, "The magnitude that the prior depends on is missing."
-    PRIOR_OUT_OF_RANGE = (
-        1 << 10,
-        "The magnitude is outside the table of priors; the prior of its nearest bin was taken.",
-    )
 
 
 class Status(StrEnum):

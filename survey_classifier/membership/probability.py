@@ -5,8 +5,6 @@ prior comes from. Probabilities are computed in float64; NaN is unknown and stay
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +14,10 @@ from survey_classifier.errors import ConfigError, RunError
 
 __all__ = [
     "MIN_PROBABILITY",
-    "PERSEUS_MEMBER_SHARE",
-    "PriorTable",
     "expit",
     "llr_image",
     "logit",
     "posterior",
-    "saerens_em",
     "shift_prior",
 ]
 
@@ -147,97 +142,6 @@ def posterior(llrs: Sequence[npt.ArrayLike], prior: npt.ArrayLike) -> Floats:
     return expit(log_odds)
 
 
-@dataclass(frozen=True, slots=True)
-class PriorTable:
-    """Share of members in bins of magnitude.
-
-    Raises
-    ------
-    ConfigError
-        Unless edges rise, there is one more edge than values, and shares are inside (0, 1).
-    """
-
-    magnitude_edges: tuple[float, ...]
-    """Edges of the bins in mag, rising; bins are half-open, the last one closed."""
-    values: tuple[float, ...]
-    """Share of members in each bin."""
-    default: float
-    """Share of members among sources without a magnitude."""
-
-    def __post_init__(self) -> None:
-        n_edge, n_value = len(self.magnitude_edges), len(self.values)
-        if n_value == 0 or n_edge != n_value + 1:
-            raise ConfigError(
-                f"a prior table with {n_edge} edges and {n_value} values: "
-                "give one edge more than values"
-            )
-        rising = all(low < high for low, high in pairwise(self.magnitude_edges))
-        if not rising or not np.isfinite(self.magnitude_edges).all():
-            raise ConfigError(
-                f"magnitude_edges {self.magnitude_edges}: give finite numbers that rise"
-            )
-        for value in (*self.values, self.default):
-            _require_share(value, "a prior")
-
-    def lookup(self, magnitude: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Return the prior of each magnitude, and where the table didn't reach.
-
-        Parameters
-        ----------
-        magnitude
-            Shape (n,); NaN = unknown.
-
-        Returns
-        -------
-        prior
-            Shape (n,), inside (0, 1); the nearest bin's outside the table, ``default`` where the
-            magnitude is unknown.
-        outside
-            Shape (n,), True where the magnitude is known and outside the table.
-        """
-        mag = np.asarray(magnitude, dtype=np.float64)
-        edges = np.array(self.magnitude_edges)
-        row = np.clip(np.searchsorted(edges, mag, side="right") - 1, 0, len(self.values) - 1)
-        prior = np.where(np.isnan(mag), self.default, np.array(self.values)[row])
-        return prior, (mag < edges[0]) | (mag > edges[-1])
-
-
-def saerens_em(p: npt.ArrayLike, pi_train: float) -> float:
-    """Return the share of members that makes the scores of a field most likely.
-
-    Expectation maximization of Saerens et al. (2002, eq. 9): shift the scores to the present
-    share, take their mean as the next share, until it rests.
-
-    Parameters
-    ----------
-    p
-        Calibrated probabilities of the field's sources, shape (n,); NaN is left out.
-    pi_train
-        Share of members in training, inside (0, 1).
-
-    Raises
-    ------
-    ConfigError
-        If pi_train is outside its range.
-    RunError
-        If no probability is known, one is outside 0 <= p <= 1, or the share doesn't come to rest.
-    """
-    known = _checked(p)
-    known = known[~np.isnan(known)]
-    if known.size == 0:
-        raise RunError("no source has a score to estimate the share of members from: set a prior")
-    share = pi_train
-    for _ in range(_EM_MAX_STEPS):
-        mean = float(shift_prior(known, share, pi_train).mean())
-        following = min(max(mean, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
-        if abs(following - share) <= _EM_TOLERANCE:
-            return following
-        share = following
-    raise RunError(
-        f"the share of members still moves at {share:.6f} after {_EM_MAX_STEPS} steps: set a prior"
-    )
-
-
 def _checked(p: npt.ArrayLike) -> Floats:
     probability = np.asarray(p, dtype=np.float64)
     wrong = (probability < 0) | (probability > 1)
@@ -254,15 +158,3 @@ def _require_share(share: npt.ArrayLike, name: str) -> None:
     right = (values > 0) & (values < 1)
     if not right.all():
         raise ConfigError(f"{name} is {values[~right][0]}: give a share of members inside (0, 1)")
-
-
-PERSEUS_MEMBER_SHARE = PriorTable(
-    magnitude_edges=(15.73, 16.73, 17.73, 18.73, 19.73, 20.73, 21.73, 22.73, 23.73),
-    values=(0.81, 0.57, 0.35, 0.25, 0.18, 0.10, 0.058, 0.028),
-    default=0.092,
-)
-"""Share of likely and possible members among the galaxies of Wittmann et al. (2019), by r_0.
-
-Their bins V_0 = 16 ... 24, with r_0 = V_0 - 0.27. The default is the share among all of their
-objects but mergers, 496 of 5414. A list that holds stars too needs lower values.
-"""

@@ -13,7 +13,16 @@ from scipy import stats
 
 from survey_classifier.errors import RunError
 
-__all__ = ["Confusion", "Reliability", "brier_score", "confusion", "reliability", "roc_area"]
+__all__ = [
+    "Confusion",
+    "Reliability",
+    "average_precision",
+    "brier_score",
+    "calibration_error",
+    "confusion",
+    "reliability",
+    "roc_area",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -105,6 +114,34 @@ def roc_area(p: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
         return float("nan")
     rank_sum = float(stats.rankdata(probability)[truth].sum())
     return (rank_sum - n_member * (n_member + 1) / 2) / (n_member * n_other)
+
+
+def average_precision(p: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
+    """Return the mean precision over the members, sources of equal probability taken together.
+
+    The step sum under the precision-recall curve; NaN without members. Takes and raises what
+    `confusion` does.
+    """
+    probability, truth = _checked(p, is_member)
+    if not truth.any():
+        return float("nan")
+    order = np.argsort(-probability, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)
+    found = np.cumsum(truth[order])[last_of_tie]
+    precision = found / (last_of_tie + 1)
+    return float((np.diff(found, prepend=0) * precision).sum() / truth.sum())
+
+
+def calibration_error(p: npt.ArrayLike, is_member: npt.ArrayLike, n_bins: int = 15) -> float:
+    """Return the expected calibration error (Guo et al. 2017, equation 3); NaN for none.
+
+    The mean distance of claimed and true share over equal bins, weighted by their sources. Takes
+    and raises what `confusion` does.
+    """
+    bins = reliability(p, is_member, n_bins)
+    if not len(bins.n):
+        return float("nan")
+    return float((bins.n * np.abs(bins.mean_p - bins.member_share)).sum() / bins.n.sum())
 
 
 def brier_score(p: npt.ArrayLike, is_member: npt.ArrayLike) -> float:

@@ -27,7 +27,8 @@ from survey_classifier.mosaic.pixels import BandInfo, MaskBit, pixel_scale_arcse
 from survey_classifier.mosaic.pyramid import N_LEVELS
 from survey_classifier.mosaic.readers import READERS
 from survey_classifier.mosaic.regrid import PixelGrid, grid_offset, mosaic_grid, read_onto
-from survey_classifier.mosaic.store import Mosaic, MosaicWriter
+from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.mosaic.writer import MosaicWriter
 from survey_classifier.settings import Settings, expand_path
 
 __all__ = ["IngestPlan", "MosaicSettings", "ingest_mosaic", "plan_ingest"]

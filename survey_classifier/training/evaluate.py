@@ -10,20 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
-from scipy.stats import rankdata
 
 from survey_classifier.errors import RunError
+from survey_classifier.membership.skill import (
+    average_precision,
+    brier_score,
+    calibration_error,
+    roc_area,
+)
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.resnet import ResNet
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.training.dataset import TrainingSet
 
 __all__ = [
-    "average_precision",
-    "calibration_error",
     "fit_temperature",
     "member_metrics",
-    "roc_area",
     "score_rows",
     "with_temperature",
 ]
@@ -34,7 +36,6 @@ BoolArray = npt.NDArray[np.bool_]
 LOWEST_PROBABILITY = 1e-30
 """A float32 probability that has run down to 0 counts as this where its logarithm is needed."""
 TEMPERATURES = (0.05, 20.0)
-N_BINS = 15
 
 
 def score_rows(
@@ -102,35 +103,8 @@ def member_metrics(p_member: FloatArray, is_member: BoolArray) -> dict[str, floa
         "auc": roc_area(p_member, is_member),
         "average_precision": average_precision(p_member, is_member),
         "accuracy": float(((p_member >= 0.5) == is_member).mean()),
-        "brier": float(((p_member - is_member) ** 2).mean()),
+        "brier": brier_score(p_member, is_member),
         "calibration_error": calibration_error(p_member, is_member),
         "n": float(len(p_member)),
         "n_member": float(is_member.sum()),
     }
-
-
-def roc_area(score: FloatArray, truth: BoolArray) -> float:
-    """Return the share of (true, false) pairs in which the true one scores higher; ties half.
-
-    The Mann-Whitney form of the area under the receiver operating characteristic.
-    """
-    n_true = int(truth.sum())
-    ranks = rankdata(score)[truth].sum() - n_true * (n_true + 1) / 2
-    return float(ranks / (n_true * (len(truth) - n_true)))
-
-
-def average_precision(score: FloatArray, truth: BoolArray) -> float:
-    """Return the mean precision over the true objects, objects of equal score taken together."""
-    order = np.argsort(-score, kind="stable")
-    last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    found = np.cumsum(truth[order])[last_of_tie]
-    precision = found / (last_of_tie + 1)
-    return float((np.diff(found, prepend=0) * precision).sum() / truth.sum())
-
-
-def calibration_error(p: FloatArray, truth: BoolArray) -> float:
-    """Return the expected calibration error in 15 equal bins (Guo et al. 2017, equation 3)."""
-    number = np.minimum((p * N_BINS).astype(np.int64), N_BINS - 1)
-    claimed = np.bincount(number, weights=p, minlength=N_BINS)
-    true = np.bincount(number, weights=truth, minlength=N_BINS)
-    return float(np.abs(claimed - true).sum() / len(p))

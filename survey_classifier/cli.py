@@ -99,30 +99,42 @@ def _options(
     """Take the options that stand before a verb."""
 
 
+SIZE_PX, N_SOURCES, SEED = 4096, 3000, 1
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("out/demo"),
-    size_px: Annotated[int, typer.Option(min=256, help="Side of the field.")] = 4096,
-    n_sources: Annotated[int, typer.Option(min=20, help="Sources in the list.")] = 3000,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    size_px: Annotated[
+        int | None, typer.Option(min=256, help=f"Side of the field, {SIZE_PX} px by default.")
+    ] = None,
+    n_sources: Annotated[
+        int | None, typer.Option(min=20, help=f"Sources in the list, {N_SOURCES} by default.")
+    ] = None,
     cluster: Cluster = None,
 ) -> None:
     """Simulate a field and classify it: the whole way, without any data.
+
+    A second call classifies the field that is there; finished tiles are not worked on again.
 
     Example: survey-classifier demo --out out/demo
     """
     field = out / "field"
     if not (field / "run.toml").exists():
-        _simulate(field, size_px, n_sources, seed)
+        _simulate(field, size_px or SIZE_PX, n_sources or N_SOURCES, SEED)
+    elif size_px is not None or n_sources is not None:
+        raise InputError(
+            f"{field} holds a field already; remove it to simulate another, or choose another --out"
+        )
     _classify(field / "run.toml", cluster)
 
 
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make.")],
-    size_px: Annotated[int, typer.Option(min=256, help="Side of the field.")] = 4096,
-    n_sources: Annotated[int, typer.Option(min=20, help="Sources in the list.")] = 3000,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    size_px: Annotated[int, typer.Option(min=256, help="Side of the field.")] = SIZE_PX,
+    n_sources: Annotated[int, typer.Option(min=20, help="Sources in the list.")] = N_SOURCES,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = SEED,
 ) -> None:
     """Write a simulated cluster field: images, tables, its truth and a run file.
 

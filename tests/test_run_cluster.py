@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 
+import dask.sizeof
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
 from survey_classifier import classify, plan
 from survey_classifier.errors import ClusterError, TileError
+from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run import cluster
 from survey_classifier.run.config import ClusterSettings
 from tests import small_run
@@ -101,6 +103,12 @@ def test_a_tile_that_fails_is_tried_again_and_the_others_go_on(pieces, in_proces
     assert failures[0].box == "y 0:256, x 0:256"
     assert len(receipts) == len(tasks) - 1
     assert tries.count("r000-c000") == 2
+
+
+def test_dask_knows_what_a_cut_tile_weighs(pieces):
+    context, tasks = tasks_of(pieces, "weight", 256)
+    cut = cluster.cut_tile(context, tasks[4], Mosaic.open(context.store))
+    assert dask.sizeof.sizeof(cut) >= len(tasks[4].sources) * 2 * context.size_px**2 * 4
 
 
 def test_tiles_larger_than_the_workers_memory_are_refused_with_advice(in_process):

@@ -226,9 +226,10 @@ class Plan:
     def tile_bytes(self) -> int:
         """Memory that the largest tile needs: the pixels it reads and the stamps it cuts."""
         n_bands = len(self.inputs.card.bands)
-        stamp_bytes = 4 * n_bands * self.size_px**2
-        # flux, mask, and while cutting two boolean planes and a copy of flux with NaN
-        pixel_bytes = n_bands * (4 + 1 + 2 + 4)
+        # Flux and mask of all bands, and what one band takes while it is decompressed.
+        pixel_bytes = (n_bands + 1) * (4 + 1)
+        # Scoring copies the stamps if some sources of the tile are rejected.
+        stamp_bytes = 2 * 4 * n_bands * self.size_px**2
         return max(
             pixel_bytes * _bounding_area(self, rows) + stamp_bytes * len(rows)
             for rows in self.rows_of_tile.values()

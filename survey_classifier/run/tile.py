@@ -83,7 +83,8 @@ def finish_tile(context: TileContext, cut: CutTile, scorer: Scorer) -> TileRecei
     with _stage(task, "finish"):
         status = statuses(task, stamps, context.membership.min_valid_fraction)
         good = np.flatnonzero(status == Status.CLASSIFIED.value)
-        scored = scorer.score(stamps.take(good))
+        # Without a rejected source there is no need of a copy: stamps fill most of the memory.
+        scored = scorer.score(stamps if len(good) == len(stamps) else stamps.take(good))
         score_seconds = time.perf_counter() - start
         scores = _scatter(scored, good, len(stamps))
         rows = catalog_rows(context, task, stamps, status, scores)

@@ -172,25 +172,9 @@ def plan(run: RunFile) -> None:
 
     Example: survey-classifier plan deploy/runs/perseus-west.toml
     """
-    from survey_classifier.catalog.parts import done_parts
-    from survey_classifier.run.plan import plan as run_plan
+    from survey_classifier.run.describe import describe
 
-    laid_out = run_plan(run)
-    done = done_parts(laid_out.config.parts_folder, laid_out.fingerprint)
-    owned = [len(rows) for rows in laid_out.rows_of_tile.values()]
-    card, mosaic = laid_out.inputs.card, laid_out.mosaic
-    scale = mosaic.scale_arcsec * 2**laid_out.level
-    for line in (
-        f"run          {laid_out.config.name}, fingerprint {laid_out.fingerprint[:12]}",
-        f"mosaic       {mosaic.name}, bands {', '.join(band.name for band in mosaic.bands)}, "
-        f"{mosaic.shape[1]} x {mosaic.shape[0]} px of {mosaic.scale_arcsec:.4g} arcsec",
-        f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)",
-        f"sources      {laid_out.n_sources}, in {sum(n > 0 for n in owned)} of {len(owned)} tiles, "
-        f"at most {max(owned)} in one",
-        f"stamps       {laid_out.size_px} px of {scale:.4g} arcsec, pyramid level {laid_out.level}",
-        f"tile memory  at most {laid_out.tile_bytes / 2**20:.0f} MiB",
-        f"to do        {len(owned) - len(done)} tiles; {len(done)} are finished",
-    ):
+    for line in describe(run):
         typer.echo(line)
 
 

@@ -90,7 +90,7 @@ class TileError(RunError):
     stage
         ``cut`` or ``finish``.
     box
-        What the tile was reading, as text.
+        Core of the tile, as text.
     reason
         What went wrong, in a line.
     """

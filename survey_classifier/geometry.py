@@ -5,8 +5,8 @@ themselves.
 
 The convention
 --------------
-The integer coordinate is the pixel's *centre*, the first pixel is 0, arrays are ``(band, y, x)``
-and boxes are half-open, ``y0 <= y < y1``. A position belongs to the pixel whose centre is
+The integer coordinate is the pixel's *center*, the first pixel is 0, arrays are ``(band, y, x)``
+and boxes are half-open, ``y0 <= y < y1``. A position belongs to the pixel whose center is
 nearest; a position exactly between two pixels belongs to the higher one::
 
     position x     -0.6   -0.5   0.0   0.49   0.5   3.7   99.5
@@ -27,7 +27,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Box", "Tile", "TileGrid", "level_position", "nearest_pixel", "overlap", "stamp_start"]
+__all__ = [
+    "Box",
+    "Tile",
+    "TileGrid",
+    "inside",
+    "level_position",
+    "nearest_pixel",
+    "overlap",
+    "stamp_start",
+]
 
 
 def nearest_pixel(position_px: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -52,7 +61,7 @@ def nearest_pixel(position_px: npt.ArrayLike) -> npt.NDArray[np.int64]:
 def level_position(position_px: npt.NDArray[np.float64], level: int) -> npt.NDArray[np.float64]:
     """Return positions on a pyramid level, from positions on level 0.
 
-    Level k bins ``2**k`` pixels into one, so with centres at integers the left edge -0.5 stays
+    Level k bins ``2**k`` pixels into one, so with centers at integers the left edge -0.5 stays
     -0.5: ``(x + 0.5) / 2**k - 0.5``. Pixels 0 and 1 of level 0 (mean position 0.5) are pixel 0
     of level 1.
     """
@@ -99,21 +108,28 @@ class Box:
         x0, x1 = max(self.x0, other.x0), min(self.x1, other.x1)
         return Box(y0, y1, x0, x1) if y0 < y1 and x0 < x1 else None
 
-    def union(self, other: "Box") -> "Box":
-        """Return the smallest box that holds both."""
-        return Box(
-            min(self.y0, other.y0),
-            max(self.y1, other.y1),
-            min(self.x0, other.x0),
-            max(self.x1, other.x1),
-        )
-
     def shifted(self, dy: int, dx: int) -> "Box":
         """Return the box moved by ``dy`` rows and ``dx`` columns."""
         return Box(self.y0 + dy, self.y1 + dy, self.x0 + dx, self.x1 + dx)
 
     def __str__(self) -> str:
         return f"y {self.y0}:{self.y1}, x {self.x0}:{self.x1}"
+
+
+def inside(
+    x_px: npt.NDArray[np.float64], y_px: npt.NDArray[np.float64], shape: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """Return whether each position belongs to a pixel of an array; False where it is NaN.
+
+    Parameters
+    ----------
+    x_px, y_px
+        Positions, shape ``(n,)``.
+    shape
+        ``(ny, nx)`` of the array.
+    """
+    ny, nx = shape
+    return (x_px >= -0.5) & (x_px < nx - 0.5) & (y_px >= -0.5) & (y_px < ny - 0.5)
 
 
 def overlap(

@@ -37,7 +37,7 @@ def read_settings(path: Path, model: type[AnySettings]) -> AnySettings:
     path
         The file.
     model
-        What it must hold; it is validated with ``context={"folder": path.parent}``.
+        What it must hold.
 
     Raises
     ------

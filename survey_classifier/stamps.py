@@ -2,7 +2,7 @@
 
 Owns the cut: which box a set of stamps reads, and how pixels reach each stamp. Does not own
 the pixel convention (``geometry``), the resampling to a network's grid (``model.inputs``) or
-the decision whether a stamp is good enough (``run.tile``).
+the decision whether a stamp is good enough (``run.rows``).
 """
 
 from collections.abc import Sequence
@@ -36,11 +36,13 @@ class Stamps:
     """``(n, band, s, s)`` in the bands' units (nJy: of a stamp's own pixel, whatever its level);
     NaN outside the mosaic and where unusable."""
     offset_px: npt.NDArray[np.float32]
-    """``(n, 2)``: the sources' ``(x, y)`` less the centre of their pixel, in stamp pixels."""
+    """``(n, 2)``: the sources' ``(x, y)`` less the center of their pixel, in stamp pixels."""
     valid_fraction: npt.NDArray[np.float32]
     """``(n,)``: share of the stamp's pixels that are usable in every band."""
-    center_valid: npt.NDArray[np.bool_]
-    """``(n,)``: whether the source's own pixel is usable in every band."""
+    center_mask: npt.NDArray[np.uint8]
+    """``(n,)``: `MaskBit` of the source's own pixel in any band; NO_DATA outside the mosaic."""
+    sticks_out: npt.NDArray[np.bool_]
+    """``(n,)``: whether some of the stamp lies outside the mosaic."""
     mask_fraction: npt.NDArray[np.float32]
     """``(n, bit)``: share of pixels with each of `MASK_BITS` in any band."""
     scale_arcsec: float
@@ -49,6 +51,11 @@ class Stamps:
     def __len__(self) -> int:
         return len(self.flux)
 
+    @property
+    def center_valid(self) -> npt.NDArray[np.bool_]:
+        """``(n,)``: whether the source's own pixel is usable in every band."""
+        return (self.center_mask & np.uint8(UNUSABLE)) == 0
+
     def take(self, index: npt.NDArray[np.intp] | slice) -> "Stamps":
         """Return the stamps at an index."""
         return Stamps(
@@ -56,9 +63,31 @@ class Stamps:
             self.flux[index],
             self.offset_px[index],
             self.valid_fraction[index],
-            self.center_valid[index],
+            self.center_mask[index],
+            self.sticks_out[index],
             self.mask_fraction[index],
             self.scale_arcsec,
+        )
+
+    @classmethod
+    def join(cls, parts: "Sequence[Stamps]") -> "Stamps":
+        """Return the stamps of several cuts as one, in their order.
+
+        Parameters
+        ----------
+        parts
+            At least one; all of the same bands, size and scale.
+        """
+        first = parts[0]
+        return cls(
+            first.bands,
+            np.concatenate([part.flux for part in parts]),
+            np.concatenate([part.offset_px for part in parts]),
+            np.concatenate([part.valid_fraction for part in parts]),
+            np.concatenate([part.center_mask for part in parts]),
+            np.concatenate([part.sticks_out for part in parts]),
+            np.concatenate([part.mask_fraction for part in parts]),
+            first.scale_arcsec,
         )
 
 
@@ -92,8 +121,9 @@ def cut_stamps(
     y_start = stamp_start(np.where(known, y, 0.0), size_px)
     offset = np.stack([x - x_start - size_px // 2, y - y_start - size_px // 2], axis=-1)
     ny, nx = (-(-side // 2**level) for side in source.shape)
-    touching = known & (x_start < nx) & (y_start < ny)
-    touching &= (x_start + size_px > 0) & (y_start + size_px > 0)
+    x_stop, y_stop = x_start + size_px, y_start + size_px
+    touching = known & (x_start < nx) & (y_start < ny) & (x_stop > 0) & (y_stop > 0)
+    within = touching & (x_start >= 0) & (y_start >= 0) & (x_stop <= nx) & (y_stop <= ny)
     cut = _Cut.of(touching, len(bands), size_px)
     if touching.any():
         box = _bounding_box(x_start[touching], y_start[touching], size_px)
@@ -106,7 +136,8 @@ def cut_stamps(
         cut.flux,
         np.where(known[:, None], offset, 0.0).astype(np.float32),
         cut.valid_fraction,
-        cut.center_valid,
+        cut.center_mask,
+        ~within,
         cut.mask_fraction,
         source.scale_arcsec * 2**level,
     )
@@ -139,7 +170,7 @@ class _Cut:
 
     flux: npt.NDArray[np.float32]
     valid_fraction: npt.NDArray[np.float32]
-    center_valid: npt.NDArray[np.bool_]
+    center_mask: npt.NDArray[np.uint8]
     mask_fraction: npt.NDArray[np.float32]
 
     @classmethod
@@ -151,7 +182,8 @@ class _Cut:
         flux[~touching] = np.nan
         mask_fraction = np.zeros((n, len(MASK_BITS)), dtype=np.float32)
         mask_fraction[~touching, MASK_BITS.index(MaskBit.NO_DATA)] = 1.0
-        return cls(flux, touching.astype(np.float32), touching.copy(), mask_fraction)
+        center_mask = np.where(touching, np.uint8(0), np.uint8(MaskBit.NO_DATA))
+        return cls(flux, touching.astype(np.float32), center_mask, mask_fraction)
 
     def fill(
         self,
@@ -178,10 +210,11 @@ class _Cut:
         unusable = (mask & np.uint8(UNUSABLE)) != 0
         self.flux[row][unusable] = np.nan
         bad = np.logical_or.reduce(unusable, axis=0)
+        any_mask = np.bitwise_or.reduce(mask, axis=0)
         size = len(bad)
         self.valid_fraction[row] = 1.0 - np.count_nonzero(bad) / bad.size
-        self.center_valid[row] = not bad[size // 2, size // 2]
-        self.mask_fraction[row] = _fractions(np.bitwise_or.reduce(mask, axis=0))
+        self.center_mask[row] = any_mask[size // 2, size // 2]
+        self.mask_fraction[row] = _fractions(any_mask)
 
 
 def _fractions(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -13,7 +13,8 @@ from survey_classifier.geometry import TileGrid
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.resnet import ResNet
-from survey_classifier.mosaic.pixels import BandInfo, MaskBit, SkyGrid
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit
+from survey_classifier.mosaic.sky import SkyGrid
 from survey_classifier.mosaic.store import SHARD_PX
 from survey_classifier.mosaic.writer import MosaicWriter
 

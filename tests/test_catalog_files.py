@@ -23,12 +23,12 @@ from survey_classifier.catalog.parts import (
     new_catalog,
     part_path,
     read_fingerprint,
-    remove_leftovers,
     write_part,
 )
 from survey_classifier.catalog.publish import publish_catalog
 from survey_classifier.catalog.schema import build_schema
 from survey_classifier.errors import CatalogError, LostSourcesError, RunMismatchError
+from survey_classifier.files import remove_leftovers
 
 SCHEMA = build_schema(("nonmember", "member"), ("g",))
 AWKWARD = 'name = "a<b> & \'c\'"\r\n\tnote = "\x0b\x00\ufffe é \U0001f30c"\n'

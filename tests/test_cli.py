@@ -49,7 +49,8 @@ def test_the_whole_way_ends_with_the_sum(run, call):
     path = run.write()
     code, out, _ = call("plan", path)
     assert code == 0
-    assert "sources      80, in " in out
+    assert "sources      80, 76 of them on the mosaic, in " in out
+    assert "of 9 tiles, at most " in out
     assert "9 tiles; 0 are finished" in out
     code, out, _ = call("classify", path)
     assert code == 0
@@ -62,6 +63,22 @@ def test_the_whole_way_ends_with_the_sum(run, call):
     code, out, _ = call("publish", run.folder / "out-run")
     assert code == 0
     assert out.splitlines()[-1].startswith("80 sources = ")
+
+
+def test_plan_before_there_is_a_mosaic_checks_and_says_what_ingest_will_make(run, call):
+    header = small_run.grid().to_header()
+    for band in ("g", "i"):
+        fits.PrimaryHDU(np.zeros(small_run.SHAPE, np.float32), header).writeto(
+            run.folder / f"{band}.fits"
+        )
+    entries = [{"path": f"{band}.fits", "band": band, "zero_point": 27.0} for band in ("g", "i")]
+    code, out, _ = call("plan", run.write(mosaic={"store": "new.zarr", "inputs": entries}))
+    assert code == 0
+    assert "to be ingested: bands g, i, 530 x 600 px of 0.4 arcsec, 2 shards" in out
+    assert "80, 76 of them on the mosaic" in out
+    assert not (run.folder / "new.zarr").exists()
+    code, _, err = call("plan", run.write(mosaic={"store": "new.zarr", "inputs": entries[:1]}))
+    assert (code, "needs exactly g, i" in err) == (2, True)
 
 
 def replace(path, old, new):

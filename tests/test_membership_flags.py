@@ -25,6 +25,7 @@ FROZEN_STATUSES = {
     "no_position",
     "off_mosaic",
     "no_data",
+    "saturated",
     "low_coverage",
     "score_failed",
     "tile_failed",

@@ -12,40 +12,20 @@ from survey_classifier.membership.probability import (
     llr_image,
     logit,
     posterior,
-    shift_prior,
 )
 
 inside = st.floats(1e-4, 1 - 1e-4)
-probabilities = st.floats(0, 1)
 llrs = st.floats(-5, 5)
 
 
+def shift_prior(p, pi_field, pi_train):
+    """Saerens et al. 2002, equation 4: the posterior under another prior, without logarithms."""
+    w1, w0 = pi_field / pi_train, (1 - pi_field) / (1 - pi_train)
+    return p * w1 / (p * w1 + (1 - p) * w0)
+
+
 def test_the_published_prior_shift():
-    assert round(float(shift_prior(0.9, 0.058, 0.5)), 4) == 0.3566
-
-
-@given(inside, inside, inside)
-def test_the_shift_is_bayes_rule_with_another_prior(likelihood_ratio, pi_field, pi_train):
-    def bayes(prior):
-        return prior * likelihood_ratio / (prior * likelihood_ratio + (1 - prior))
-
-    np.testing.assert_allclose(
-        shift_prior(bayes(pi_train), pi_field, pi_train), bayes(pi_field), rtol=1e-9
-    )
-
-
-@given(probabilities, inside, inside)
-def test_the_shift_can_be_undone_and_keeps_the_range(p, pi_field, pi_train):
-    shifted = shift_prior(p, pi_field, pi_train)
-    assert 0 <= shifted <= 1
-    np.testing.assert_allclose(shift_prior(shifted, pi_train, pi_field), p, rtol=1e-6, atol=1e-12)
-    assert shift_prior(p, pi_train, pi_train) == pytest.approx(p, abs=1e-15)
-
-
-def test_the_shift_leaves_certainty_and_ignorance_alone():
-    np.testing.assert_array_equal(shift_prior([0, 1, np.nan], 0.1, 0.5), [0, 1, np.nan])
-    per_source = shift_prior([0.5, 0.5, 0.5], np.array([0.1, 0.9, np.nan]), 0.5)
-    np.testing.assert_allclose(per_source, [0.1, 0.9, np.nan])
+    assert round(float(posterior([llr_image(0.9, 0.5)], 0.058)), 4) == 0.3566
 
 
 def test_logit_is_finite_at_certainty_and_symmetric():
@@ -67,7 +47,7 @@ def test_expit_does_not_overflow():
 @given(inside, inside, inside)
 def test_image_evidence_with_a_prior_is_the_shifted_score(p, pi_train, prior):
     combined = posterior([llr_image([p], pi_train)], prior)
-    np.testing.assert_allclose(combined, shift_prior([p], prior, pi_train), rtol=1e-9)
+    np.testing.assert_allclose(combined, shift_prior(p, prior, pi_train), rtol=1e-9)
 
 
 @given(st.lists(st.one_of(llrs, st.just(np.nan)), max_size=5), inside)
@@ -86,8 +66,6 @@ def test_an_unknown_prior_is_an_unknown_posterior():
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, np.inf])
 def test_shares_of_nothing_or_everything_are_refused(share):
     for call in (
-        lambda: shift_prior(0.5, share, 0.5),
-        lambda: shift_prior(0.5, 0.5, share),
         lambda: llr_image(0.5, share),
         lambda: posterior([], share),
     ):
@@ -97,14 +75,14 @@ def test_shares_of_nothing_or_everything_are_refused(share):
 
 def test_a_training_share_must_be_known():
     with pytest.raises(ConfigError, match="pi_train is nan"):
-        shift_prior(0.5, 0.5, np.nan)
+        llr_image(0.5, np.nan)
 
 
 @pytest.mark.parametrize("p", [-1e-9, 1.0000001, np.inf])
 def test_what_is_no_probability_is_refused(p):
     for call in (
         lambda: logit([0.5, p]),
-        lambda: shift_prior([p], 0.5, 0.5),
+        lambda: llr_image([p], 0.5),
     ):
         with pytest.raises(RunError, match=r"1 scores such as .* are no probabilities"):
             call()

@@ -191,6 +191,52 @@ def test_tensors_that_are_not_the_cards_are_refused(path: Path, change: Any) -> 
         load_network(rewritten(path, change))
 
 
+def test_a_card_of_a_huge_network_allocates_nothing(path: Path) -> None:
+    """The card of resnet152 at width 512 (14 GiB) in front of the tensors of a tiny network."""
+    huge = read_card(path).model_copy(update={"architecture": "resnet152", "width": 512})
+    metadata = {"format": "survey_classifier/1", "card": huge.model_dump_json()}
+    save_file(load_file(path), path, metadata)
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from survey_classifier.errors import CheckpointError;"
+        "from survey_classifier.model import checkpoint, resnet;"
+        "_, hard = resource.getrlimit(resource.RLIMIT_AS);"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize();"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 30), hard))\n"
+        f"try: checkpoint.load_network(Path({str(path)!r}))\n"
+        "except CheckpointError as error: sys.exit('does not fit its card' not in str(error))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_larger_than_any_checkpoint_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "MAX_FILE_BYTES", path.stat().st_size)
+    load_network(path)
+    monkeypatch.setattr(checkpoint, "MAX_FILE_BYTES", path.stat().st_size - 1)
+    with pytest.raises(CheckpointError, match="no checkpoint has more than"):
+        load_network(path)
+
+
+def test_a_loaded_network_is_whole(path: Path) -> None:
+    """Nothing of it is left without memory, and it can be trained on."""
+    network, _ = load_network(path)
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    loss = network.train()(torch.randn(4, 3, 50, 50)).square().mean()
+    torch.autograd.backward(loss)
+    torch.optim.SGD(network.parameters(), lr=1.0).step()
+    after = network.state_dict()
+    for name in ("head.bias", "blocks.0.residual.0.norm.running_mean"):
+        assert not torch.equal(before[name], after[name])
+    again, _ = load_network(path)
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
 def test_a_card_of_another_network_is_not_written(tmp_path: Path, card: ModelCard) -> None:
     with pytest.raises(CheckpointError, match="does not fit its card"):
         save_checkpoint(tmp_path / "x.safetensors", ResNet("resnet15", 3, 2, 8), card)
@@ -248,7 +294,7 @@ def test_a_name_means_a_shipped_file_and_a_suffix_a_path(
     assert resolve_checkpoint(str(path), tmp_path / "elsewhere") == path
     with pytest.raises(CheckpointError, match="did you mean 'tiny'"):
         resolve_checkpoint("tinny", tmp_path)
-    with pytest.raises(CheckpointError, match="shipped are tiny"):
+    with pytest.raises(CheckpointError, match="known are tiny"):
         resolve_checkpoint("qqq", tmp_path)
     with pytest.raises(CheckpointError, match=r"no checkpoint .*absent\.safetensors"):
         resolve_checkpoint("absent.safetensors", tmp_path)

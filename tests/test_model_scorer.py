@@ -65,7 +65,8 @@ def make_stamps(n: int, seed: int = 0, scale_arcsec: float = 0.25) -> Stamps:
         flux=flux,
         offset_px=rng.uniform(-0.5, 0.5, (n, 2)).astype(np.float32),
         valid_fraction=np.ones(n, dtype=np.float32),
-        center_valid=np.ones(n, dtype=np.bool_),
+        center_mask=np.zeros(n, dtype=np.uint8),
+        sticks_out=np.zeros(n, dtype=np.bool_),
         mask_fraction=np.zeros((n, len(MASK_BITS)), dtype=np.float32),
         scale_arcsec=scale_arcsec,
     )
@@ -122,7 +123,8 @@ def test_bands_are_taken_by_name() -> None:
         stamps.flux[:, [2, 0, 1]],
         stamps.offset_px,
         stamps.valid_fraction,
-        stamps.center_valid,
+        stamps.center_mask,
+        stamps.sticks_out,
         stamps.mask_fraction,
         stamps.scale_arcsec,
     )
@@ -137,7 +139,8 @@ def test_other_bands_are_refused(bands: tuple[str, ...]) -> None:
         stamps.flux[:, : len(bands)],
         stamps.offset_px,
         stamps.valid_fraction,
-        stamps.center_valid,
+        stamps.center_mask,
+        stamps.sticks_out,
         stamps.mask_fraction,
         stamps.scale_arcsec,
     )
@@ -158,7 +161,8 @@ def test_eight_views_make_the_score_the_same_for_a_turned_sky() -> None:
         # np.rot90 takes (x, y) to (y, -x) about the middle pixel.
         np.stack([stamps.offset_px[:, 1], -stamps.offset_px[:, 0]], axis=1),
         stamps.valid_fraction,
-        stamps.center_valid,
+        stamps.center_mask,
+        stamps.sticks_out,
         stamps.mask_fraction,
         stamps.scale_arcsec,
     )
@@ -179,6 +183,25 @@ def test_a_stamp_without_a_pixel_is_nan_and_the_others_are_not() -> None:
     want = scorer_of(card).score(stamps)
     stamps.flux[2] = np.nan
     stamps.valid_fraction[2] = 0
+    scores = scorer_of(card, 2).score(stamps)
+    assert np.isnan(scores.probability[2]).all()
+    assert np.isnan([scores.p_image[2], scores.p_image_err[2]]).all()
+    rest = [0, 1, 3]
+    np.testing.assert_allclose(scores.probability[rest], want.probability[rest], atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", ["around", "a band each"])
+def test_a_stamp_of_which_the_network_sees_nothing_is_nan(hidden: str) -> None:
+    """Valid pixels that do not reach the network's input are no evidence."""
+    stamps, card = make_stamps(4), make_card()
+    want = scorer_of(card).score(stamps)
+    if hidden == "around":
+        stamps.flux[2, :, 1:-1, 1:-1] = np.nan  # 67 px of 0.25 arcsec; the input has 16 arcsec
+        stamps.valid_fraction[2] = 264 / 67**2
+    else:
+        stamps.flux[2, 0, :40] = np.nan  # none is valid in both bands
+        stamps.flux[2, 1, 30:] = np.nan
+        stamps.valid_fraction[2] = 1e-3  # whatever the cut said
     scores = scorer_of(card, 2).score(stamps)
     assert np.isnan(scores.probability[2]).all()
     assert np.isnan([scores.p_image[2], scores.p_image_err[2]]).all()

@@ -1,5 +1,7 @@
 """Ingest: pixels come out as they are in the files, and bad files are refused in a line."""
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -7,11 +9,18 @@ from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
+from survey_classifier.mosaic import ingest as ingest_module
 from survey_classifier.mosaic import writer as writer_module
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
+from survey_classifier.mosaic.ingest import (
+    MosaicSettings,
+    ingest_mosaic,
+    plan_ingest,
+    plan_or_open,
+)
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.readers.fits import open_fits
+from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter
 from tests.test_stamps import tan_wcs
 
@@ -143,6 +152,72 @@ def test_a_store_is_opened_without_its_files(tmp_path, image):
     first = ingest_mosaic(settings(MosaicInput(path="g.fits", band="g")), tmp_path)
     path.unlink()
     assert ingest_mosaic(settings(), tmp_path).digest == first.digest
+
+
+def test_a_finished_store_does_not_need_its_files(tmp_path, image):
+    """Gone: opened. Touched: the same. Other: refused."""
+    path = write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    run = settings(MosaicInput(path="g.fits", band="g"))
+    first = ingest_mosaic(run, tmp_path)
+    os.utime(path, (1, 1))
+    assert ingest_mosaic(run, tmp_path).digest == first.digest
+    kept = path.read_bytes()
+    path.unlink()
+    assert isinstance(plan_or_open(run, tmp_path), Mosaic)
+    assert ingest_mosaic(run, tmp_path).digest == first.digest
+    write_fits(path, image, MAGZERO=31.5)
+    with pytest.raises(MosaicError, match="other inputs"):
+        ingest_mosaic(run, tmp_path)
+    path.write_bytes(kept)
+    assert ingest_mosaic(run, tmp_path).digest == first.digest
+
+
+def test_a_finished_store_is_opened_from_a_folder_that_cannot_be_written(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    run = settings(MosaicInput(path="g.fits", band="g"))
+    first = ingest_mosaic(run, tmp_path)
+    states = {p: p.stat().st_mtime_ns for p in sorted((tmp_path / "m.zarr").rglob("*"))}
+    assert ingest_mosaic(run, tmp_path).digest == first.digest
+    assert {p: p.stat().st_mtime_ns for p in sorted((tmp_path / "m.zarr").rglob("*"))} == states
+
+
+def test_an_unfinished_store_needs_its_files(tmp_path, image, monkeypatch):
+    path = write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    run = settings(MosaicInput(path="g.fits", band="g"))
+
+    def failing(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(MosaicWriter, "write", failing)
+    with pytest.raises(MosaicError, match="No space left"):
+        ingest_mosaic(run, tmp_path)
+    path.unlink()
+    with pytest.raises(MosaicError, match="no such file"):
+        ingest_mosaic(run, tmp_path)
+
+
+def test_a_display_image_keeps_its_values_on_another_grid(tmp_path):
+    write_fits(tmp_path / "g.fits", np.full(SHAPE, 100.0, np.float32))
+    entry = MosaicInput(path="g.fits", band="g", unit="display")
+    flux, _ = read_all(ingest_mosaic(settings(entry, scale=0.4), tmp_path), "g")
+    np.testing.assert_allclose(flux[np.isfinite(flux)], 100.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("n_cpu", "expected"), [(1, 1), (2, 2), (64, None)])
+def test_threads_fit_the_memory(tmp_path, image, monkeypatch, n_cpu, expected):
+    monkeypatch.setattr(ingest_module, "_n_cpu", lambda: n_cpu)
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    entry = MosaicInput(path="g.fits", band="g")
+    copied, resampled = (
+        ingest_module.n_threads(plan_ingest(settings(entry, scale=scale), tmp_path), (2048, 2048))
+        for scale in ("native", 0.4)
+    )
+    if expected is not None:
+        assert copied == expected
+    else:
+        assert 1 < resampled < copied < 64
+    monkeypatch.setattr(ingest_module, "MEMORY_BYTES", 1)
+    assert ingest_module.n_threads(plan_ingest(settings(entry), tmp_path), (2048, 2048)) == 1
 
 
 def gaussians(wcs, shape, sky, sigma_arcsec, flux=1000.0):

@@ -1,5 +1,8 @@
 """The store: what is written is read back, on all levels, and only a finished store opens."""
 
+import shutil
+import threading
+
 import numpy as np
 import pytest
 import zarr
@@ -77,7 +80,11 @@ def test_levels_equal_binning_the_whole_array(tmp_path, pixels, level):
 
 
 def naive_bin(flux, mask, step):
-    """One bin at a time, in words: the mean of the usable pixels."""
+    """One bin at a time, in words: the mean of the usable pixels, if they are half or more.
+
+    A usable bin keeps warnings, and is suspect where a saturated, bad or edge pixel was left out.
+    """
+    flaws = MaskBit.SATURATED | MaskBit.BAD | MaskBit.EDGE
     ny, nx = (-(-side // step) for side in flux.shape)
     mean, bits = np.full((ny, nx), np.nan), np.zeros((ny, nx), dtype=int)
     for y in range(ny):
@@ -92,10 +99,12 @@ def naive_bin(flux, mask, step):
                     any_bits |= int(mask[yy, xx])
                     if np.isfinite(flux[yy, xx]) and not mask[yy, xx] & UNUSABLE:
                         values.append(flux[yy, xx])
-            if values:
+            if len(values) >= step * step / 2:
                 mean[y, x] = np.mean(values)
-            good = len(values) >= step * step / 2
-            bits[y, x] = any_bits & ~int(UNUSABLE) if good else any_bits
+                suspect = MaskBit.SUSPECT if any_bits & flaws else 0
+                bits[y, x] = (any_bits & ~int(UNUSABLE)) | suspect
+            else:
+                bits[y, x] = any_bits | MaskBit.NO_DATA
     return mean, bits
 
 
@@ -104,7 +113,7 @@ def naive_bin(flux, mask, step):
 def test_binning_equals_a_naive_loop(ny, nx, level, seed):
     rng = np.random.default_rng(seed)
     flux = rng.normal(size=(ny, nx)).astype(np.float32)
-    mask = rng.choice(np.array([0, 0, 0, 1, 2, 8, 64], dtype=np.uint8), size=(ny, nx))
+    mask = rng.choice(np.array([0, 0, 0, 1, 2, 4, 8, 32, 64], dtype=np.uint8), size=(ny, nx))
     flux[(mask & 1) != 0] = np.nan
     ours = bin_block(flux, mask, level)
     if level == 0:
@@ -113,6 +122,8 @@ def test_binning_equals_a_naive_loop(ny, nx, level, seed):
     mean, bits = naive_bin(flux, mask, 2**level)
     np.testing.assert_allclose(ours[0], mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(ours[1], bits)
+    # usable or not is said by the mask alone
+    np.testing.assert_array_equal(np.isfinite(ours[0]), (ours[1] & np.uint8(UNUSABLE)) == 0)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -171,3 +182,75 @@ def test_stamps_of_a_coarser_level_keep_the_unit_of_their_own_pixels(tmp_path, u
     stamps = cut_stamps(writer.finish(), [200.0], [300.0], 9, ("g",), level=2)
     np.testing.assert_array_equal(stamps.flux, 3 * factor)
     assert stamps.scale_arcsec == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("pixel", [np.nan, np.inf])
+def test_no_data_is_said_wherever_flux_is_not_finite(tmp_path, pixels, pixel):
+    """Also where the mask on disk does not say so."""
+    mosaic = write(tmp_path / "m.zarr", pixels).finish()
+    group = zarr.open_group(tmp_path / "m.zarr", mode="r+")
+    for level in range(N_LEVELS):
+        group[f"i/{level}/flux"][30:34, 40:44] = pixel
+    array = pixels[0].copy()
+    array[1, 30:34, 40:44] = pixel
+    twin = ArrayMosaic("m", BANDS, array, tan_wcs(), pixels[1])
+    for source, levels in ((mosaic, range(N_LEVELS)), (twin, [0])):
+        for level in levels:
+            block = source.read(Box(25, 40, 35, 50), ("g", "i"), level)
+            hole = np.zeros((2, 15, 15), dtype=bool)
+            hole[1, 5:9, 5:9] = True
+            np.testing.assert_array_equal(np.isnan(block.flux), hole)
+            np.testing.assert_array_equal(block.mask == MaskBit.NO_DATA, hole)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize(("plane", "level"), [("flux", 0), ("mask", 0), ("flux", 3), ("mask", 2)])
+def test_a_store_that_was_copied_in_part_is_refused(tmp_path, pixels, plane, level):
+    path = tmp_path / "m.zarr"
+    write(path, pixels).finish()
+    (path / "i" / str(level) / plane / "c" / "1" / "0").unlink()
+    with pytest.raises(MosaicError, match=r"band i.*shard \(1, 0\)"):
+        Mosaic.open(path)
+    shutil.rmtree(path / "g" / "1" / "flux" / "c" / "0")
+    with pytest.raises(MosaicError, match=r"band g.*shard \(0, 0\)"):
+        Mosaic.open(path)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_shards_without_data_are_files_too(tmp_path, pixels):
+    pixels[0][:] = np.nan
+    mosaic = write(tmp_path / "m.zarr", pixels).finish()
+    assert (mosaic.read(Box(0, 700, 0, 530), ("g", "i")).mask & MaskBit.NO_DATA).all()
+
+
+def test_a_sealed_store_is_not_written_again(tmp_path, pixels):
+    path = tmp_path / "m.zarr"
+    digest = write(path, pixels).finish().digest
+    about = path / "zarr.json"
+    before = about.stat().st_mtime_ns
+    assert write(path, pixels).finish().digest == digest
+    assert about.stat().st_mtime_ns == before
+
+
+def test_threads_that_read_first_all_get_the_fast_pipeline(tmp_path, pixels):
+    """The pipeline is chosen by a global setting while an array is opened."""
+    write(tmp_path / "m.zarr", pixels).finish()
+    mosaics = [Mosaic.open(tmp_path / "m.zarr") for _ in range(8)]
+    start = threading.Barrier(16)
+
+    def first_read(mosaic, band):
+        start.wait()
+        mosaic.read(Box(0, 9, 0, 9), (band,))
+
+    threads = [threading.Thread(target=first_read, args=(m, b)) for m in mosaics for b in "gi"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pipelines = {
+        type(array._async_array.codec_pipeline).__name__
+        for mosaic in mosaics
+        for array in mosaic._arrays.values()
+    }
+    assert pipelines == {"ZarrsCodecPipeline"}
+    assert "zarrs" not in zarr.config.get("codec_pipeline.path")

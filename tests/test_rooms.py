@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "survey_classifier"
 ROOMS = [
-    "errors", "settings", "geometry", "mosaic", "sources", "stamps", "model", "membership",
+    "errors", "settings", "files", "geometry", "mosaic", "sources", "stamps", "model", "membership",
     "catalog", "run", "training", "synthetic", "cli",
 ]  # fmt: skip
 HEAVY = {

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
+from filelock import FileLock
 
 from survey_classifier import classify, plan, publish
 from survey_classifier.catalog.parts import part_path
@@ -65,7 +66,7 @@ def test_every_source_has_one_row_and_the_sum_is_stated(reference):
         ("S-005", "off_mosaic"),
         ("S-006", "off_mosaic"),
         ("S-007", "off_mosaic"),
-        ("S-008", "no_data"),
+        ("S-008", "saturated"),
         ("S-009", "no_position"),
         ("S-002", "low_coverage"),
         ("S-004", "classified"),
@@ -177,6 +178,82 @@ def test_another_unit_or_a_coarser_mosaic_is_refused_in_plan(run):
     small_run.write_checkpoint(run.folder / "net.safetensors", stamp_px=64)
     with pytest.raises(CheckpointError, match=r"0\.4 arcsec/px, the checkpoint small needs 0\.2"):
         plan(run.write())
+
+
+def test_a_source_without_a_stamp_has_no_number_of_one(reference):
+    """Off the mosaic or without a position there are no pixels: NaN, and no flag of pixels."""
+    rows = reference[1]
+    nowhere = rows[rows.status.isin(["off_mosaic", "no_position"])]
+    assert len(nowhere) == 4
+    pixels = [name for name in rows if name.startswith("mask_")] + ["valid_fraction"]
+    assert nowhere[pixels].isna().all(axis=None)
+    assert (nowhere["flags"] == 0).all()
+    assert rows[rows.status == "no_data"][pixels].notna().all(axis=None)
+
+
+def test_sources_off_the_mosaic_take_no_memory(run):
+    """A wide catalog on a small mosaic: thousands of rows, but no stamp for any of them."""
+    before = plan(run.write()).tile_bytes
+    far = [f"F{n},{60 + n / 1000},41.5,,," for n in range(5000)]
+    with (run.folder / "sources.csv").open("a") as file:
+        file.write("\n".join([*far, ""]))
+    laid_out = plan(run.write())
+    assert laid_out.tile_bytes == before
+    receipt = classify(run.write())
+    assert receipt.n_in == 5080
+    assert receipt.n_by_reason["off_mosaic"] == 5003
+
+
+def test_a_folder_of_the_user_is_left_alone(run):
+    """`out` may hold other things: only what is ours is written and removed."""
+    path = run.write(name="run")
+    text = path.read_text().replace('out = "out-run"', 'out = "."')
+    path.write_text(text)
+    (run.folder / "failed").mkdir()
+    (run.folder / "failed" / "notes.txt").write_text("mine")
+    classify(path)
+    assert path.read_text() == text
+    assert (run.folder / "failed" / "notes.txt").read_text() == "mine"
+
+
+def test_one_process_at_a_time_works_in_a_folder(run):
+    path = run.write()
+    folder = run.folder / "out-run"
+    folder.mkdir()
+    with FileLock(folder / ".lock"), pytest.raises(RunMismatchError, match="another process"):
+        classify(path)
+    assert classify(path).exit_code == 0
+
+
+def test_what_a_killed_run_left_is_removed(run):
+    path = run.write()
+    parts = run.folder / "out-run" / "parts"
+    parts.mkdir(parents=True)
+    leftovers = [parts / ".tile-r000-c000.parquet.ab.tmp", parts.parent / ".run.parquet.cd.tmp"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    classify(path)
+    assert not any(leftover.exists() for leftover in leftovers)
+
+
+def test_places_that_cannot_be_are_refused_before_any_work(run):
+    with pytest.raises(ConfigError, match="kind"):
+        classify(run.write(cluster={"kind": "slrum"}))
+    with pytest.raises(ConfigError, match="device"):
+        classify(run.write(model={"device": "gpu"}))
+    with pytest.raises(ConfigError, match="kind"):
+        classify(run.write(), cluster="everywhere")
+    assert not (run.folder / "out-run").exists()
+
+
+def test_two_reddenings_are_refused(run):
+    columns = {"id": "name", "ebv": "mag_g"}
+    with pytest.raises(ConfigError, match="not both"):
+        plan(run.write(sources={"columns": columns}))
+
+
+def test_a_path_may_be_text(pieces):
+    assert plan(str(pieces.write("text"))).n_sources == 80
 
 
 def test_a_tile_that_is_no_multiple_of_the_chunk_is_refused(run):

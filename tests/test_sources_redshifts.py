@@ -16,8 +16,9 @@ from survey_classifier.sources.redshifts import (
     match_redshifts,
     read_redshifts,
 )
+from survey_classifier.sources.repeats import object_names
 
-COLUMNS = RedshiftColumns("id", "ra", "dec", "z", "err", "warn", "class")
+COLUMNS = RedshiftColumns(id="id", z_err="err", z_warning="warn", spec_class="class")
 HEADER = "id,ra,dec,z,err,warn,class\n"
 
 
@@ -72,13 +73,90 @@ def test_the_kept_spectrum_is_the_best_of_a_brute_force_sort(tmp_path_factory, o
     assert len(table) == 4
 
 
+def test_a_placeholder_id_is_no_object(tmp_path):
+    """Rows as SDSS writes them: bestObjID 0 or -9999 where there is no photometric object."""
+    table = read(
+        tmp_path,
+        "0,49.5123,41.3011,0.0171,1.2e-5,0,GALAXY\n"
+        "1237661055281726031,49.6,41.4,0.0180,1e-5,0,GALAXY\n"
+        "0,49.7234,41.5512,0.2410,3e-5,0,GALAXY\n"
+        "-9999,49.8001,41.2222,-0.0001,1e-5,0,STAR\n"
+        "0,49.72343,41.55125,0.2411,1e-5,0,GALAXY\n"  # 0.2 arcsec from the second: again it
+        "-9999,49.9,41.2,1.9,1e-4,4,QSO\n"
+        "0,,41.2,1.9,1e-4,4,QSO\n"
+        "0,50.1,41.2,0.5,1e-4,0,GALAXY\n"
+        "1237661055281726031,49.60001,41.4,0.0181,2e-5,0,GALAXY\n",
+    )
+    assert dict(zip(table.object_id, table.z, strict=True)) == {
+        "0": 0.0171,
+        "1237661055281726031": 0.0180,
+        "0#2": 0.2411,
+        "-9999": -0.0001,
+        "-9999#2": 1.9,
+        "0#3": 0.5,
+    }
+    match = match_redshifts(np.array([49.7234]), np.array([41.5512]), table, 1.5)
+    assert table.z[match.index].tolist() == [0.2411]
+
+
+def test_a_name_that_the_file_has_already_is_not_given_again(tmp_path):
+    table = read(tmp_path, "0#2,1,1,.1,,,\n0,2,2,.2,,,\n0,3,3,.3,,,\n0#2,4,4,.4,,,\n")
+    assert table.object_id.tolist() == ["0#2", "0", "0#3", "0#2#2"]
+    assert table.z.tolist() == [0.1, 0.2, 0.3, 0.4]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 12)), min_size=1, max_size=30),
+    st.sampled_from([0.0, 120.0]),
+)
+def test_an_object_is_one_id_at_one_place(rows, ra):
+    """On a line, steps of 1.1 arcsec: neighbors are one object, also through others."""
+    name = np.array([name for name, _ in rows], dtype=object)
+    dec = np.array([step * 1.1 / 3600 for _, step in rows])
+    names = object_names(name, np.full(len(rows), ra), dec)
+    for a, (name_a, step_a) in enumerate(rows):
+        for b, (name_b, step_b) in enumerate(rows):
+            low, high = sorted((step_a, step_b))
+            between = sorted({s for n, s in rows if n == name_a and low <= s <= high})
+            linked = name_a == name_b and all(np.diff(between) <= 1)
+            assert (names[a] == names[b]) == linked
+    assert set(name) <= set(names)
+
+
+def test_thousands_of_rows_at_one_place_are_cheap():
+    n = 200_000
+    names = object_names(np.full(n, "0", dtype=object), np.zeros(n), np.repeat([0.0, 1.0], n // 2))
+    assert set(names) == {"0", "0#2"}
+
+
+def test_the_digest_tells_every_change_and_nothing_else(tmp_path):
+    reference = redshifts([1, 2], [1, 2])
+    changed = [
+        dataclasses.replace(reference, object_id=np.array(["o0", "p1"], dtype=object)),
+        dataclasses.replace(reference, ra_deg=np.array([1, np.nextafter(2, 3)])),
+        dataclasses.replace(reference, dec_deg=np.array([1, np.nextafter(2, 3)])),
+        dataclasses.replace(reference, z=np.array([0.02, 0.021])),
+        dataclasses.replace(reference, z_err=np.array([np.nan, 1e-5])),
+        dataclasses.replace(reference, z_warning=np.array([0, 1], dtype=np.int32)),
+        dataclasses.replace(reference, spec_class=np.array(["", "STAR"], dtype=object)),
+        redshifts([2, 1], [2, 1]),
+        redshifts([1], [1]),
+    ]
+    assert len({one.digest for one in [reference, *changed]}) == len(changed) + 1
+    path = tmp_path / "more.csv"
+    path.write_text("id,ra,dec,z,comment\no0,1,1,.02,x\no1,2,2,.02,y\n")
+    table = read_redshifts(path, RedshiftColumns(id="id"))
+    path.write_text("dec,z,ra,id\n1,.02,1,o0\n2,.02,2,o1\n")
+    assert read_redshifts(path, RedshiftColumns(id="id")).digest == table.digest
+
+
 def test_unknown_values_have_their_sentinels(tmp_path):
     table = read(tmp_path, "a,1,1,.1,,,\n")
     assert np.isnan(table.z_err).all()
     assert table.z_warning.tolist() == [-1]
     assert table.z_warning.dtype == np.int32
     assert table.spec_class.tolist() == [""]
-    bare = read(tmp_path, "a,1,1,.1,1e-5,0,STAR\n", RedshiftColumns("id", "ra", "dec", "z"))
+    bare = read(tmp_path, "a,1,1,.1,1e-5,0,STAR\n", RedshiftColumns(id="id"))
     assert np.isnan(bare.z_err).all()
     assert bare.z_warning.tolist() == [-1]
     assert bare.spec_class.tolist() == [""]
@@ -103,7 +181,7 @@ def test_bad_tables_are_refused(tmp_path, rows, message):
 
 def test_a_misnamed_column_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(SourcesError, match=r"no column 'zerr': did you mean 'err'"):
-        read(tmp_path, "a,1,1,.1,,,\n", RedshiftColumns("id", "ra", "dec", "z", "zerr"))
+        read(tmp_path, "a,1,1,.1,,,\n", RedshiftColumns(id="id", z_err="zerr"))
 
 
 def test_invalid_values_cannot_be_built():
@@ -189,7 +267,7 @@ def test_a_senseless_radius_is_refused(radius):
 
 
 def test_the_real_spectra_reduce_to_one_row_an_object(real_data):
-    columns = RedshiftColumns("objID", "ra", "dec", "z", "zErr", "zWarning", "class")
+    columns = RedshiftColumns(id="objID", z_err="zErr", z_warning="zWarning", spec_class="class")
     table = read_redshifts(real_data / "perseus" / "sdss_spectra_dev.csv", columns)
     assert len(table) == 232
     assert table.object_id[0] == "1237661055281726031"

@@ -1,7 +1,9 @@
 """Sources from every format: the same list, exact ids, angles in degrees, and clear refusals."""
 
+import hashlib
 import pickle
 import re
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from survey_classifier.errors import SourcesError
+from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.table import SourceColumns, Sources, read_sources
 
@@ -21,7 +24,8 @@ IDS = ["1237661055281726031", "1237661055281726032", "007"]
 RA = [49.5, 0.0, 359.999]
 DEC = [41.5, -90.0, 90.0]
 G = [18.25, np.nan, 20.5]
-COLUMNS = SourceColumns("name", "ra", "dec", {"g": "g_mag"}, "ebv")
+COLUMNS = SourceColumns(id="name", mag={"g": "g_mag"}, ebv="ebv")
+SPELLED = r"[+-]?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?"
 FORMATS = {"t.csv": "ascii.csv", "t.fits": "fits", "t.xml": "votable", "t.parquet": "parquet"}
 
 
@@ -112,14 +116,14 @@ def test_big_whole_numbers_stay_exact_as_ids(tmp_path, name, dtype):
         {"id": np.array([2**63 - 1, 2**53 + 1], dtype=dtype), "ra": [1.0, 2], "dec": [3, 4]}
     )
     path = write(tmp_path, name, table)
-    read = read_sources(path, SourceColumns("id"))
+    read = read_sources(path, SourceColumns(id="id"))
     assert read.source_id.tolist() == ["9223372036854775807", "9007199254740993"]
 
 
 def test_floating_point_ids_are_refused(tmp_path):
     path = write(tmp_path, "t.fits", Table({"id": [1.0], "ra": [1.0], "dec": [1.0]}))
     with pytest.raises(SourcesError, match=r"'id'.*lose digits"):
-        read_sources(path, SourceColumns("id"))
+        read_sources(path, SourceColumns(id="id"))
 
 
 def test_a_null_in_an_integer_fits_column_is_missing(tmp_path):
@@ -132,6 +136,130 @@ def test_a_null_in_an_integer_fits_column_is_missing(tmp_path):
     np.testing.assert_array_equal(
         read_sources(tmp_path / "t.fits", SourceColumns()).ra_deg, [10, np.nan]
     )
+
+
+def test_a_null_in_a_scaled_fits_column_is_missing(tmp_path):
+    """TNULL is the raw cell, TSCAL and TZERO come after."""
+    raw = [
+        fits.Column("source_id", "5A", array=["a", "b", "c"]),
+        fits.Column("ra", "I", null=-99, array=[20, -99, -198]),
+        fits.Column("dec", "J", null=7, array=[7 - 2**31, 8 - 2**31, 9 - 2**31]),
+        fits.Column("g", "K", null=5 - 2**63, array=[5 - 2**63, 6 - 2**63, 7 - 2**63]),
+    ]
+    path = tmp_path / "t.fits"
+    fits.BinTableHDU.from_columns(raw).writeto(path)
+    # Unsigned integers are stored less half their range: a 7 among them is not the null 7.
+    scaling = {"TSCAL2": 0.5, "TZERO2": 100.0, "TZERO3": 2**31, "TZERO4": 2**63}
+    for key, value in scaling.items():
+        fits.setval(path, key, value=value, ext=1)
+    read = read_sources(path, SourceColumns(mag={"g": "g"}))
+    np.testing.assert_array_equal(read.ra_deg, [110, np.nan, 1])
+    np.testing.assert_array_equal(read.dec_deg, [7, 8, 9])
+    np.testing.assert_array_equal(read.mag["g"], [np.nan, 6, 7])
+
+
+def test_a_null_in_an_ascii_fits_table_is_missing(tmp_path):
+    columns = [
+        fits.Column("source_id", "A5", array=["a", "b"], ascii=True),
+        fits.Column("ra", "F8.3", null="---", array=[10.5, 20.5], ascii=True),
+        fits.Column("dec", "F8.3", array=[1.0, 2.0], ascii=True),
+    ]
+    path = tmp_path / "t.fits"
+    fits.TableHDU.from_columns(columns).writeto(path)
+    whole = path.read_bytes()
+    assert whole.count(b"  20.500") == 1
+    path.write_bytes(whole.replace(b"  20.500", b"     ---"))
+    np.testing.assert_array_equal(read_sources(path, SourceColumns()).ra_deg, [10.5, np.nan])
+
+
+def parquet(tmp_path, **columns):
+    rows = {"source_id": ["a", "b"], "ra": [1.0, 2.0], "dec": [3.0, 4.0]}
+    pq.write_table(pa.table(rows | columns), tmp_path / "t.parquet")
+    return tmp_path / "t.parquet"
+
+
+def decimals(*numbers):
+    return pa.array([Decimal(number) for number in numbers])
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array(["7", "8"]).dictionary_encode(),
+        pa.array([7, 8]).dictionary_encode(),
+        pa.array([b"7", b"8 "]),
+        pa.array([b"7", b"8"], pa.binary(1)),
+        pa.array(["7", "8"], pa.large_string()),
+        pa.array(["7", "8"], pa.string_view()),
+        decimals(7, 8),
+    ],
+    ids=lambda ids: str(ids.type),
+)
+def test_however_text_is_encoded_it_is_read(tmp_path, ids):
+    read = read_sources(parquet(tmp_path, source_id=ids, ra=ids), SourceColumns())
+    assert read.source_id.tolist() == ["7", "8"]
+    assert read.ra_deg.tolist() == [7, 8]
+
+
+def test_a_null_among_categories_is_missing(tmp_path):
+    cells = pa.array(["1.5", None]).dictionary_encode()
+    read = read_sources(parquet(tmp_path, ra=cells, dec=pa.nulls(2)), SourceColumns())
+    np.testing.assert_array_equal(read.ra_deg, [1.5, np.nan])
+    assert np.isnan(read.dec_deg).all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"source_id": pa.array([b"a", b"\xff"])}, "'source_id'.* holds binary: .*UTF"),
+        ({"source_id": decimals("1.5", "2.5")}, r"'source_id'.* holds decimal.*lose digits"),
+        ({"source_id": pa.array([1, 2], pa.timestamp("s"))}, r"holds timestamp\[.*names"),
+        ({"source_id": pa.array([1.0, 2.0]).dictionary_encode()}, "holds double .*names"),
+        ({"ra": pa.array([1, 2], pa.timestamp("s"))}, r"'ra'.* holds timestamp\[.*numbers"),
+        ({"ra": pa.array([True, False])}, "'ra'.* holds bool where numbers"),
+        ({"ra": pa.array([b"\xff", b"1"])}, "'ra'.* holds binary: .*UTF"),
+    ],
+)
+def test_a_column_of_a_wrong_type_is_refused_in_one_line(tmp_path, columns, message):
+    with pytest.raises(SourcesError, match=message) as caught:
+        read_sources(parquet(tmp_path, **columns), SourceColumns())
+    assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_what_the_file_claims_is_refused(tmp_path):
+    """Parquet readers take a column's word for it that its bytes are UTF-8."""
+    cells = pa.array([b"ab", b"\xff"]).view(pa.string())
+    with pytest.raises(SourcesError, match=r"'source_id'.*UTF-?8"):
+        read_sources(parquet(tmp_path, source_id=cells), SourceColumns())
+
+
+def numbers_of(tmp_path, *cells):
+    pq.write_table(pa.table({"x": list(cells)}), tmp_path / "x.parquet")
+    return read_table(tmp_path / "x.parquet", ["x"]).numbers("x")
+
+
+def test_numbers_are_parsed_as_python_does(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("numbers")
+
+    @given(st.lists(st.floats(allow_nan=False).map(repr) | st.from_regex(SPELLED, fullmatch=True)))
+    def check(cells):
+        want = [float(cell) for cell in cells]
+        np.testing.assert_array_equal(numbers_of(folder, "-1", *cells, " +2. "), [-1, *want, 2])
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "cell", ["1_0", "１２", "٣", "0x10", "nan(1)", "1e", "1 2", ".", "1,5", "+"]
+)
+def test_a_number_is_ascii_digits_and_nothing_else(tmp_path, cell):
+    with pytest.raises(SourcesError, match=rf"'x'.*row 3: {re.escape(repr(cell))} is not a number"):
+        numbers_of(tmp_path, "1", "", cell, "also wrong")
+
+
+def test_missing_values_have_many_spellings(tmp_path):
+    cells = ["", " -- ", "-", "NA", "n/a", "NaN", "-nan", "None", "NULL", None]
+    assert np.isnan(numbers_of(tmp_path, *cells)).all()
 
 
 def test_missing_positions_are_kept_and_marks_of_missing_magnitudes_dropped(tmp_path):
@@ -158,7 +286,7 @@ def test_missing_positions_are_kept_and_marks_of_missing_magnitudes_dropped(tmp_
         ("source_id,ra,dec\na,0,0\n ,1,1\n", r"row 2 has the id ''"),
         ("source_id,ra,dec\na,03:19:48,0\n", r"'ra'.*row 1: '03:19:48' is not a number"),
         ("source_id,RA,dec\na,1,0\n", r"no column 'ra': did you mean 'RA'\?"),
-        ("source_id,x,y\na,1,0\n", r"no column 'ra': it has source_id, x, y"),
+        ("source_id,x,y\na,1,0\n", r"no column 'ra': known are source_id, x, y"),
         ("source_id,ra,dec,ra\na,1,0,2\n", r"several columns 'ra'"),
         ("source_id,ra,dec\n", "has no rows"),
         ("", "it is empty"),
@@ -258,8 +386,15 @@ def test_the_digest_tells_every_change_and_nothing_else():
     assert len({other.digest for other in changed} | {reference}) == len(changed) + 1
 
 
+def test_the_digest_of_a_file_is_sha256(tmp_path):
+    path = csv(tmp_path, "abc")
+    assert table_digest(path) == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(SourcesError, match=r"cannot read the table .*absent\.csv"):
+        table_digest(tmp_path / "absent.csv")
+
+
 def test_the_real_catalog_reads_whole(real_data):
-    columns = SourceColumns("pcc_id", mag={"V": "v_mag0"})
+    columns = SourceColumns(id="pcc_id", mag={"V": "v_mag0"})
     read = read_sources(real_data / "perseus" / "pcc_dev.csv", columns)
     assert len(read) == 3362
     assert read.source_id[0] == "PCC-0001"
@@ -268,7 +403,7 @@ def test_the_real_catalog_reads_whole(real_data):
 
 def test_four_formats_of_one_real_table_agree(real_data):
     folder = real_data / "hsc" / "hsc_pdr2_star_cutouts"
-    columns = SourceColumns("# object_id", "ira", "idec")
+    columns = SourceColumns(id="# object_id", ra="ira", dec="idec")
     lists = [
         read_sources(folder / f"star_cat_correct.{suffix}", columns)
         for suffix in ("csv", "fits", "pq", "votable")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from survey_classifier.geometry import nearest_pixel
 from survey_classifier.mosaic.pixels import ArrayMosaic, BandInfo, MaskBit
-from survey_classifier.stamps import MASK_BITS, cut_stamps
+from survey_classifier.stamps import MASK_BITS, Stamps, cut_stamps
 
 NY, NX = 37, 29
 
@@ -93,6 +93,37 @@ def test_a_source_is_always_on_the_center_pixel(x, y, size):
 def test_the_subpixel_offset_is_kept(mosaic):
     stamps = cut_stamps(mosaic, [10.3, 10.5], [7.0, 6.9], 5, ("g",))
     np.testing.assert_allclose(stamps.offset_px, [[0.3, 0.0], [-0.5, -0.1]], atol=1e-6)
+
+
+@settings(max_examples=200)
+@given(st.floats(-8, NX + 8), st.floats(-8, NY + 8), st.integers(1, 40))
+def test_a_stamp_sticks_out_where_the_naive_cut_is_padded(mosaic, x, y, size):
+    ones = ArrayMosaic("m", mosaic.bands, np.ones((2, NY, NX), np.float32), tan_wcs())
+    stamps = cut_stamps(ones, [x], [y], size, ("g",))
+    assert stamps.sticks_out[0] == np.isnan(naive_cut(np.ones((NY, NX)), x, y, size)).any()
+
+
+def test_joined_stamps_are_those_of_one_cut(mosaic):
+    x, y = np.array([4.0, 9.0, -3.0]), np.array([5.0, 8.0, 2.0])
+    whole = cut_stamps(mosaic, x, y, 7, ("g", "i"))
+    parts = [cut_stamps(mosaic, x[i], y[i], 7, ("g", "i")) for i in (slice(1), slice(1, 3))]
+    for name in ("flux", "offset_px", "center_mask", "sticks_out", "mask_fraction"):
+        np.testing.assert_array_equal(
+            getattr(Stamps.join(parts), name), getattr(whole, name), err_msg=name
+        )
+
+
+def test_the_mask_of_the_own_pixel_is_kept():
+    flux = np.ones((2, 9, 9), dtype=np.float32)
+    mask = np.zeros((2, 9, 9), dtype=np.uint8)
+    mask[0, 4, 4], mask[1, 4, 4] = MaskBit.SATURATED, MaskBit.COSMIC_RAY
+    bands = [BandInfo("g", "nJy"), BandInfo("i", "nJy")]
+    mosaic = ArrayMosaic("m", bands, flux, tan_wcs(), mask)
+    stamps = cut_stamps(mosaic, [4.0, 3.0, np.nan], [4.0, 4.0, 1.0], 3, ("g", "i"))
+    assert list(stamps.center_mask) == [
+        MaskBit.SATURATED | MaskBit.COSMIC_RAY, 0, MaskBit.NO_DATA,
+    ]  # fmt: skip
+    assert list(stamps.center_valid) == [False, True, False]
 
 
 def test_bands_come_by_name(mosaic):

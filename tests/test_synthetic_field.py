@@ -234,12 +234,10 @@ def test_redshifts_are_of_bright_objects_and_some_are_repeated(tmp_path):
 
 def test_the_run_file_is_read_and_all_it_names_is_there(field):
     config = read_run(field.run_file)
-    sources = read_sources(config.path(config.sources.path), config.sources.columns.resolved())
+    sources = read_sources(config.path(config.sources.path), config.sources.columns)
     assert len(sources) == N_SOURCES
     assert tuple(sources.mag) == ("g", "r", "i", "z")
-    redshifts = read_redshifts(
-        config.path(config.redshifts.path), config.redshifts.columns.resolved()
-    )
+    redshifts = read_redshifts(config.path(config.redshifts.path), config.redshifts.columns)
     assert len(redshifts.z) > 0
     plan = plan_ingest(config.mosaic, config.folder)
     assert [band.name for band in plan.bands] == ["g", "r", "i", "z"]

@@ -1,6 +1,7 @@
 """Training on a small field whose members are red and whose other objects are blue."""
 
 import csv
+import dataclasses
 import io
 import zipfile
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from survey_classifier.errors import (
 from survey_classifier.model.checkpoint import file_digest, load_network, read_card
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
-from survey_classifier.training import fit, optimize
+from survey_classifier.training import dataset, fit, optimize
 from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.evaluate import score_rows
 from survey_classifier.training.fit import train
@@ -162,6 +163,18 @@ def test_objects_enter_once_with_their_label(recipe_path: Path) -> None:
         ("more.csv", 4),
         ("thumbs.zip", 0),
     ]
+
+
+def test_a_mosaic_read_piece_by_piece_gives_the_same_stamps(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole = loaded(recipe_path)
+    monkeypatch.setattr(dataset, "READ_PX", 64)
+    _, pieces = loaded(recipe_path)
+    assert pieces.labels.object_id.tolist() == whole.labels.object_id.tolist()
+    for got, want in zip(pieces.blocks, whole.blocks, strict=True):
+        for field in dataclasses.fields(want):
+            np.testing.assert_array_equal(getattr(got, field.name), getattr(want, field.name))
 
 
 def test_random_views_keep_object_label_and_center(recipe_path: Path) -> None:

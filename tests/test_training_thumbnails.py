@@ -65,6 +65,7 @@ def test_the_source_is_in_the_middle_and_up_is_up(folder: Path, size_px: int) ->
                 assert np.isnan(got).all()
     np.testing.assert_allclose(stamps.offset_px, [[0.3, 0.3]] * 2, atol=1e-6)
     assert stamps.center_valid.all()
+    assert not stamps.sticks_out.any()
     assert stamps.scale_arcsec == 0.1
     valid = np.isfinite(stamps.flux).all(axis=1).mean(axis=(1, 2))
     np.testing.assert_allclose(stamps.valid_fraction, valid, rtol=1e-6)

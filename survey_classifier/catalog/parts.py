@@ -8,8 +8,6 @@ writes a part without rows. So a part that is there is done, and nothing else sa
 writes leave hidden ``.tmp`` files, which nothing reads.
 """
 
-import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ import pyarrow.parquet as pq
 from survey_classifier.catalog.footer import FINGERPRINT_KEY, Provenance, footer
 from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import CatalogError, RunMismatchError
+from survey_classifier.files import replacing
 
 __all__ = [
     "CatalogFile",
@@ -31,7 +30,6 @@ __all__ = [
     "new_catalog",
     "part_path",
     "read_fingerprint",
-    "remove_leftovers",
     "write_part",
 ]
 
@@ -115,17 +113,9 @@ def new_catalog(path: Path, schema: CatalogSchema, provenance: Provenance) -> It
     CatalogError
         If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as stream:
-                yield from _filled(stream, schema, provenance)
-                # Else a power cut could leave the name without the bytes.
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary, temporary.open("xb") as stream:
+            yield from _filled(stream, schema, provenance)
     except OSError as error:
         raise CatalogError(f"cannot write {path}: {error}; free or choose another place") from error
 
@@ -232,9 +222,3 @@ def done_parts(folder: Path, fingerprint: str) -> set[str]:
     for path in paths:
         check_fingerprint(path, fingerprint)
     return {path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for path in paths}
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what interrupted writes left in a folder; call it while nobody writes there."""
-    for path in folder.glob(f".*{_SUFFIX}.*.tmp"):
-        path.unlink(missing_ok=True)

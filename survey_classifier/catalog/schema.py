@@ -1,7 +1,7 @@
 """The rows of a catalog: which columns there are, and what must hold across them.
 
 Owns the order of the columns and the making of rows from arrays. Does not own the columns
-themselves (``published``), the rules of one column (``column``), files (``parts``, ``publish``)
+themselves (``columns``), the rules of one column (``column``), files (``parts``, ``publish``)
 or the values (``run.tile``).
 """
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from astropy_healpix import lonlat_to_healpix
 
 from survey_classifier.catalog.column import Column, Values, refuse, strings
-from survey_classifier.catalog.published import (
+from survey_classifier.catalog.columns import (
     class_column,
     color_columns,
     magnitude_column,

@@ -57,6 +57,7 @@ class Status(StrEnum):
     NO_POSITION = "no_position", "The source list gives no position."
     OFF_MOSAIC = "off_mosaic", "The position lies outside the mosaic."
     NO_DATA = "no_data", "The source's own pixel has no usable data."
+    SATURATED = "saturated", "The source's own pixel is saturated."
     LOW_COVERAGE = "low_coverage", "Too small a fraction of the stamp has usable data."
     SCORE_FAILED = "score_failed", "The network's output is not finite."
     TILE_FAILED = "tile_failed", "The tile of the source failed; the run's report says why."

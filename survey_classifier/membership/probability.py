@@ -18,16 +18,12 @@ __all__ = [
     "llr_image",
     "logit",
     "posterior",
-    "shift_prior",
 ]
 
 Floats = npt.NDArray[np.float64]
 
 MIN_PROBABILITY = 2.0**-24
 """A float32 score can't tell anything between 1 and this much less: the limit of evidence."""
-
-_EM_MAX_STEPS = 10_000
-_EM_TOLERANCE = 1e-9
 
 
 def logit(p: npt.ArrayLike) -> Floats:
@@ -55,37 +51,6 @@ def logit(p: npt.ArrayLike) -> Floats:
 def expit(log_odds: npt.ArrayLike) -> Floats:
     """Return 1 / (1 + exp(-log_odds)), without overflow; any shape, NaN stays NaN."""
     return np.asarray(special.expit(np.asarray(log_odds, dtype=np.float64)), dtype=np.float64)
-
-
-def shift_prior(p: npt.ArrayLike, pi_field: npt.ArrayLike, pi_train: float) -> Floats:
-    """Return what p becomes when members are pi_field of all sources instead of pi_train.
-
-    p' = p w1 / (p w1 + (1 - p) w0) with w1 = pi_field / pi_train and
-    w0 = (1 - pi_field) / (1 - pi_train) (Saerens et al. 2002, eq. 4).
-
-    Parameters
-    ----------
-    p
-        Calibrated probabilities, shape (n,); NaN = unknown.
-    pi_field
-        Share of members among sources like these, shape (n,) or scalar, inside (0, 1); NaN =
-        unknown, and so is the result.
-    pi_train
-        Share of members in training, inside (0, 1).
-
-    Raises
-    ------
-    ConfigError
-        If a share is outside its range.
-    RunError
-        If a probability is outside 0 <= p <= 1.
-    """
-    probability, field = _checked(p), np.asarray(pi_field, dtype=np.float64)
-    _require_share(field[~np.isnan(field)], "pi_field")
-    _require_share(pi_train, "pi_train")
-    member = probability * (field / pi_train)
-    other = (1 - probability) * ((1 - field) / (1 - pi_train))
-    return np.asarray(member / (member + other), dtype=np.float64)
 
 
 def llr_image(p: npt.ArrayLike, pi_train: float) -> Floats:

@@ -19,8 +19,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
-# A card is read from a file that anyone may have written: sizes are bounded so that a hostile
-# one can't make us allocate a huge network before its tensors are checked.
+# A card is read from a file that anyone may have written: sizes are bounded so that what a
+# hostile one describes can be laid out at all.
 MAX_WIDTH = 512
 MAX_STAMP_PX = 1024
 MAX_NAMES = 64

@@ -11,12 +11,12 @@ header as JSON, then the tensors. Our header's ``__metadata__`` holds ``format``
 import hashlib
 import json
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from survey_classifier.errors import CheckpointError
 from survey_classifier.model.card import ModelCard, parse_card
+from survey_classifier.settings import nearest_name
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,8 @@ FORMAT = "survey_classifier/1"
 FORMAT_KEY, CARD_KEY = "format", "card"
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 4 << 20
+MAX_FILE_BYTES = 2 << 30
+"""Eight times the published resnet152."""
 
 
 def resolve_checkpoint(name_or_path: str, folder: Path) -> Path:
@@ -63,16 +65,14 @@ def resolve_checkpoint(name_or_path: str, folder: Path) -> Path:
     shipped = {path.stem: path for path in sorted(SHIPPED.glob(f"*{SUFFIX}"))}
     if name_or_path in shipped:
         return shipped[name_or_path]
-    nearest = get_close_matches(name_or_path, shipped, n=1)
-    hint = f"did you mean {nearest[0]!r}" if nearest else f"shipped are {', '.join(shipped)}"
     raise CheckpointError(
-        f"there is no shipped checkpoint {name_or_path!r}: {hint},"
-        f" or give a path that ends in {SUFFIX}"
+        f"there is no shipped checkpoint {name_or_path!r} (a path ends in {SUFFIX}):"
+        f" {nearest_name(name_or_path, set(shipped))}"
     )
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content, as hexadecimal digits.
+    """Return the SHA-256 of a checkpoint's content, as hexadecimal digits.
 
     Raises
     ------
@@ -152,23 +152,50 @@ def load_network(path: Path, expected_digest: str | None = None) -> "tuple[ResNe
     Raises
     ------
     CheckpointError
-        If the file can't be read, has another digest, or its tensors are not exactly those
-        (name, shape, type, finite values) of the network that its card describes.
+        If the file can't be read, is larger than 2 GiB, has another digest, or its tensors are
+        not exactly those (name, shape, type, finite values) of the network that its card
+        describes.
     """
-    from survey_classifier.model.resnet import ResNet
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    content = _content(path)
     _check_digest(path, content, expected_digest)
     n_bytes = int.from_bytes(content[:LENGTH_BYTES], "little")
     card = _card_of_header(path, content[LENGTH_BYTES : LENGTH_BYTES + n_bytes], n_bytes)
-    network = ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
+    network = _without_memory(card)
     tensors = _tensors(path, content)
     _check_tensors(path, tensors, network)
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, assign=True)
     return network.eval(), card
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file that may be a checkpoint."""
+    try:
+        with path.open("rb") as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            # The size is asked for first: reading allocates as much as may be read.
+            content = file.read(n_bytes) if n_bytes <= MAX_FILE_BYTES else b""
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if n_bytes > MAX_FILE_BYTES:
+        raise CheckpointError(
+            f"{path} has {n_bytes} bytes, no checkpoint has more than {MAX_FILE_BYTES};"
+            f" give a {SUFFIX} file written by 'survey-classifier train'"
+        )
+    return content
+
+
+def _without_memory(card: ModelCard) -> "ResNet":
+    """Return the network that a card describes, its tensors with a shape but no memory.
+
+    A card is data from strangers: what it asks for is held against the tensors that came with
+    it before anything is allocated.
+    """
+    import torch
+
+    from survey_classifier.model.resnet import ResNet
+
+    with torch.device("meta"):
+        return ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
 
 
 def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
@@ -233,11 +260,8 @@ def save_checkpoint(path: Path, network: "ResNet", card: ModelCard) -> None:
     """
     from safetensors.torch import save
 
-    from survey_classifier.model.resnet import ResNet
-
     tensors = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    described = ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
-    _check_tensors(path, tensors, described)
+    _check_tensors(path, tensors, _without_memory(card))
     metadata = {FORMAT_KEY: FORMAT, CARD_KEY: card.model_dump_json()}
     content = _sorted_header(save(tensors, metadata))
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -54,9 +54,9 @@ class Scores:
 class Scorer(Protocol):
     """Gives each stamp its class probabilities.
 
-    A scorer's answer for a stamp does not depend on the other stamps of the call. A stamp
-    without a valid pixel is NaN, and a network's output that isn't finite stays NaN: a failed
-    score is never a number. Not for use by several threads at once.
+    A scorer's answer for a stamp does not depend on the other stamps of the call. A stamp of
+    which the network would see no valid pixel is NaN, and a network's output that isn't finite
+    stays NaN: a failed score is never a number. Not for use by several threads at once.
     """
 
     @property
@@ -190,7 +190,6 @@ class TorchScorer:
                 self._halve_batch(error)
             else:
                 start = rows.stop
-        logits[stamps.valid_fraction == 0] = np.nan
         return _scores(logits, self._card)
 
     def _band_order(self, stamps: Stamps) -> list[int]:
@@ -218,8 +217,10 @@ class TorchScorer:
                 self._network(view.contiguous(memory_format=torch.channels_last))
                 for view in oriented(x, self._card.n_views)
             ]
-            logits: npt.NDArray[np.float32] = torch.stack(views, dim=1).cpu().numpy()
-        return logits
+            blind = (x[:, -1] == 0).all(dim=(1, 2))  # no pixel is valid in every band
+            logits = torch.stack(views, dim=1).masked_fill(blind[:, None, None], torch.nan)
+        known: npt.NDArray[np.float32] = logits.cpu().numpy()
+        return known
 
     def _halve_batch(self, error: torch.cuda.OutOfMemoryError) -> None:
         """Make batches half as large, or give up if they are of one stamp."""

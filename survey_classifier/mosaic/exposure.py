@@ -4,14 +4,15 @@ Owns the seam between file formats (``readers``) and the ingest, and the setting
 Does not own any file format.
 """
 
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
+from pydantic import Field
 
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.pixels import BandInfo
+from survey_classifier.mosaic.pixels import BAND_NAME, BandInfo
 from survey_classifier.settings import Settings
 
 __all__ = ["Exposure", "MosaicInput"]
@@ -24,21 +25,21 @@ class MosaicInput(Settings):
     """Format of the file."""
     path: str
     """File or glob pattern, relative to the run file."""
-    band: str
+    band: Annotated[str, Field(pattern=BAND_NAME)]
     """Name of the band."""
     hdu: str | int | None = None
     """Name or number of the image HDU; by default the first that holds an image."""
     unit: Literal["nJy", "display"] = "nJy"
     """``display`` for images without photometric calibration, taken as they are."""
-    zero_point: float | None = None
+    zero_point: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Magnitude of one count, for files that do not say it themselves."""
     zero_point_keyword: str | None = None
     """Header keyword of the zero point, where it is not one of the usual ones."""
     coverage_hdu: str | int | None = None
     """HDU that is 0 where the image has no data."""
     mask_hdu: str | int | None = None
-    """HDU of `MaskBit` values."""
-    psf_fwhm_arcsec: float | None = None
+    """HDU of `MaskBit` values, not of a survey's own planes."""
+    psf_fwhm_arcsec: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Seeing, for files without the keyword PSFFWHM."""
 
 
@@ -59,11 +60,14 @@ class Exposure(Protocol):
 
     @property
     def wcs(self) -> WCS:
-        """Celestial WCS of the file's grid."""
+        """Equatorial WCS of the file's grid, right ascension first."""
 
     @property
     def identity(self) -> str:
-        """Text that changes when what `read` returns may change: names, sizes, times, keys."""
+        """Text that changes when what `read` returns may change: names, sizes, headers, keys."""
 
     def read(self, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Return flux (NaN = no data) and mask (`MaskBit`) of a box inside the image."""
+        """Return flux and mask (`MaskBit`) of a box inside the image; the caller may change them.
+
+        Flux is NaN where there is no data and never infinite; NO_DATA is set where it is NaN.
+        """

@@ -1,7 +1,7 @@
 """From image files to a mosaic: plan, copy or resample, resume.
 
-Owns which file fills which pixel and the order of the work. Does not own file formats
-(``readers``), resampling (``regrid``) nor the layout on disk (``store``).
+Owns the plan and the order of the work. Does not own file formats (``readers``), which file fills
+which pixel (``compose``), resampling (``regrid``) nor the layout on disk (``store``).
 
 Nothing is created before every input was opened and found usable. Then each shard of each band
 is composed, written once and marked; a second call goes on with the shards that are missing.
@@ -9,6 +9,7 @@ is composed, written once and marked; a second call goes on with the shards that
 
 import glob
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,22 +17,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box, overlap
+from survey_classifier.geometry import Box
+from survey_classifier.mosaic.compose import Placed, compose
 from survey_classifier.mosaic.exposure import Exposure, MosaicInput
-from survey_classifier.mosaic.pixels import BandInfo, MaskBit, pixel_scale_arcsec
+from survey_classifier.mosaic.pixels import BandInfo
 from survey_classifier.mosaic.pyramid import N_LEVELS
 from survey_classifier.mosaic.readers import READERS
-from survey_classifier.mosaic.regrid import PixelGrid, grid_offset, mosaic_grid, read_onto
+from survey_classifier.mosaic.regrid import (
+    RESAMPLING_BYTES,
+    PixelGrid,
+    grid_offset,
+    mosaic_grid,
+)
+from survey_classifier.mosaic.sky import pixel_scale_arcsec
 from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.mosaic.writer import MosaicWriter
+from survey_classifier.mosaic.writer import MosaicWriter, is_finished, require_inputs
 from survey_classifier.settings import Settings, expand_path
 
-__all__ = ["IngestPlan", "MosaicSettings", "ingest_mosaic", "plan_ingest"]
+__all__ = ["IngestPlan", "MosaicSettings", "ingest_mosaic", "plan_ingest", "plan_or_open"]
+
+MEMORY_BYTES = 2**30
+"""Memory that an ingest may take for pixels."""
+BYTES_PER_SHARD_PX = 40
+"""Memory of a shard for each of its pixels, from reading to writing."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished shards and of all."""
@@ -47,6 +58,20 @@ class MosaicSettings(Settings):
     inputs: tuple[MosaicInput, ...] = Field(default=())
     """Image files; none are needed when the store is there."""
 
+    @field_validator("store")
+    @classmethod
+    def _local(cls, store: str) -> str:
+        if "://" in store:
+            raise ValueError(f"stores are local folders in this version, got {store!r}")
+        return store
+
+    @field_validator("scale_arcsec")
+    @classmethod
+    def _positive(cls, scale: str | float) -> str | float:
+        if not isinstance(scale, str) and not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"a positive number of arcsec, or 'native', got {scale}")
+        return scale
+
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
@@ -55,8 +80,7 @@ class IngestPlan:
     store: Path
     grid: PixelGrid
     bands: tuple[BandInfo, ...]
-    exposures: tuple[tuple[Exposure, tuple[int, int] | None], ...]
-    """Each image with its offset on the grid, None where it must be resampled."""
+    exposures: tuple[Placed, ...]
 
     n_levels: int = N_LEVELS
 
@@ -110,13 +134,20 @@ def plan_ingest(settings: MosaicSettings, folder: Path) -> IngestPlan:
 
 def _files(entry: MosaicInput, folder: Path) -> list[Path]:
     """Return the files of an input, in the order of their names."""
-    pattern = str(expand_path(entry.path, folder))
-    files = sorted(glob.glob(pattern, recursive=True)) or (  # noqa: PTH207 - absolute pattern
-        [pattern] if Path(pattern).exists() else []
-    )
+    files = _matches(entry, folder)
     if not files:
-        raise MosaicError(f"no such file: {pattern} (band {entry.band})")
-    return [Path(file) for file in files]
+        raise MosaicError(
+            f"no such file: {expand_path(entry.path, folder)} (band {entry.band}); "
+            "mend the path, or fetch the file"
+        )
+    return files
+
+
+def _matches(entry: MosaicInput, folder: Path) -> list[Path]:
+    """Return the files that an input names or that its pattern fits; there may be none."""
+    path = expand_path(entry.path, folder)
+    found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - absolute pattern
+    return [Path(file) for file in found] or ([path] if path.exists() else [])
 
 
 def _bands(exposures: Sequence[Exposure]) -> tuple[BandInfo, ...]:
@@ -167,22 +198,54 @@ def ingest_mosaic(
     MosaicError
         If an input cannot be used or the store holds something else.
     """
-    store = expand_path(settings.store, folder)
-    if not settings.inputs and store.exists():
-        return Mosaic.open(store)
-    plan = plan_ingest(settings, folder)
+    laid_out = plan_or_open(settings, folder)
+    if isinstance(laid_out, Mosaic):
+        return laid_out
     writer = MosaicWriter.open_or_create(
-        plan.store, plan.name, plan.bands, plan.grid.shape, plan.grid.wcs, plan.digest
+        laid_out.store,
+        laid_out.name,
+        laid_out.bands,
+        laid_out.grid.shape,
+        laid_out.grid.wcs,
+        laid_out.digest,
     )
-    _write_pending(plan, writer, progress)
+    _write_pending(laid_out, writer, progress)
     return writer.finish()
+
+
+def plan_or_open(settings: MosaicSettings, folder: Path) -> IngestPlan | Mosaic:
+    """Return the finished mosaic if it is there, and otherwise what its ingest will do.
+
+    A finished store does not need its images: if none of them is there any more, it is opened.
+
+    Parameters
+    ----------
+    settings
+        The ``[mosaic]`` table of a run file.
+    folder
+        What its paths are relative to.
+
+    Raises
+    ------
+    MosaicError
+        If an input cannot be used, or the finished store was made of others.
+    """
+    store = expand_path(settings.store, folder)
+    if not store.exists():
+        return plan_ingest(settings, folder)
+    has_files = any(_matches(entry, folder) for entry in settings.inputs)
+    if not settings.inputs or (is_finished(store) and not has_files):
+        return Mosaic.open(store)
+    laid_out = plan_ingest(settings, folder)
+    require_inputs(store, laid_out.digest)
+    return Mosaic.open(store) if is_finished(store) else laid_out
 
 
 def _write_pending(plan: IngestPlan, writer: MosaicWriter, progress: Progress | None) -> None:
     """Compose and write each missing shard, a few at a time."""
 
     def one(band: str, box: Box) -> None:
-        flux, mask = compose(plan, band, box)
+        flux, mask = compose(plan.exposures, plan.grid.wcs, band, box)
         try:
             writer.write(band, box, flux, mask)
         except OSError as error:
@@ -193,7 +256,7 @@ def _write_pending(plan: IngestPlan, writer: MosaicWriter, progress: Progress | 
 
     pending = list(writer.pending())
     done = writer.n_shards - len(pending)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(max_workers=n_threads(plan, writer.shard_shape)) as pool:
         futures = [pool.submit(one, band, box) for band, box in pending]
         try:
             for future in as_completed(futures):
@@ -206,45 +269,25 @@ def _write_pending(plan: IngestPlan, writer: MosaicWriter, progress: Progress | 
             pool.shutdown(cancel_futures=True)
 
 
-def compose(
-    plan: IngestPlan, band: str, box: Box
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Return flux and mask of a box: each pixel from the first file that has data there.
+def n_threads(plan: IngestPlan, shard_shape: tuple[int, int]) -> int:
+    """Return how many shards are worked on at once: those that fit the memory, one a core.
 
     Parameters
     ----------
     plan
         The ingest.
-    band
-        Name of the band.
-    box
-        Pixels of the mosaic's grid.
+    shard_shape
+        ``(ny, nx)`` of its largest shard.
     """
-    flux = np.full(box.shape, np.nan, dtype=np.float32)
-    mask = np.full(box.shape, MaskBit.NO_DATA, dtype=np.uint8)
-    for exposure, offset in plan.exposures:
-        if exposure.band.name != band:
-            continue
-        if offset is None:
-            _fill(flux, mask, *read_onto(exposure, plan.grid.wcs, box))
-            continue
-        slices = overlap(box.shifted(-offset[0], -offset[1]), exposure.shape)
-        if slices is not None:
-            (large, small) = slices
-            window = Box(large[0].start, large[0].stop, large[1].start, large[1].stop)
-            _fill(flux[small], mask[small], *exposure.read(window))
-    return flux, mask
+    shard_bytes = shard_shape[0] * shard_shape[1] * BYTES_PER_SHARD_PX
+    if any(offset is None for _, offset in plan.exposures):
+        shard_bytes += RESAMPLING_BYTES
+    return max(min(_n_cpu(), MEMORY_BYTES // shard_bytes), 1)
 
 
-def _fill(
-    flux: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.uint8],
-    new_flux: npt.NDArray[np.float32],
-    new_mask: npt.NDArray[np.uint8],
-) -> None:
-    """Put new pixels where there are none yet, in place; a pixel without data keeps its why."""
-    empty = np.isnan(flux)
-    flux[empty] = new_flux[empty]
-    filled = empty & ~np.isnan(new_flux)
-    mask[filled] = new_mask[filled]
-    mask[empty & ~filled] |= new_mask[empty & ~filled]
+def _n_cpu() -> int:
+    """Return the number of cores that this process may use."""
+    # Not everywhere is there a set of them; in a container it is smaller than the machine.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

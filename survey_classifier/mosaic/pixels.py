@@ -1,11 +1,12 @@
 """What the rest of the package knows of imaging: bands, masks, blocks and where they come from.
 
 Owns the vocabulary (`BandInfo`, `MaskBit`, `PixelBlock`), the seam `PixelSource` and its
-in-memory form `ArrayMosaic`. Does not own the store on disk (``store``) nor any file format
-(``readers``).
+in-memory form `ArrayMosaic`. Does not own sky positions (``sky``), the store on disk (``store``)
+nor any file format (``readers``).
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
@@ -15,12 +16,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box, overlap
+from survey_classifier.mosaic.sky import SkyGrid
 
 __all__ = [
+    "BAND_NAME",
     "UNUSABLE",
     "ArrayMosaic",
     "BandInfo",
@@ -29,10 +31,8 @@ __all__ = [
     "PixelBlock",
     "PixelSource",
     "ReadBand",
-    "SkyGrid",
     "band_index",
     "padded_block",
-    "pixel_scale_arcsec",
 ]
 
 Unit = Literal["nJy", "display"]
@@ -56,9 +56,19 @@ UNUSABLE = MaskBit.NO_DATA | MaskBit.SATURATED | MaskBit.BAD | MaskBit.EDGE
 """A pixel with any of these bits is not shown to the network; the others only raise flags."""
 
 
+BAND_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""A band's name is also a folder of the store."""
+
+
 @dataclass(frozen=True, slots=True)
 class BandInfo:
-    """One band of a mosaic."""
+    """One band of a mosaic.
+
+    Raises
+    ------
+    MosaicError
+        If the name is not one that a folder can have.
+    """
 
     name: str
     """Band name as the checkpoint's card spells it, such as ``i``."""
@@ -71,6 +81,13 @@ class BandInfo:
     source_files: tuple[str, ...] = ()
     """Names of the ingested files."""
 
+    def __post_init__(self) -> None:
+        if re.fullmatch(BAND_NAME.rstrip("$"), self.name) is None:
+            raise MosaicError(
+                f"{self.name!r} is no name of a band; use letters, digits, - and _, "
+                "a letter or digit first"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class PixelBlock:
@@ -81,9 +98,14 @@ class PixelBlock:
     bands: tuple[str, ...]
     """Band names, in the order of the first axis."""
     flux: npt.NDArray[np.float32]
-    """``(band, y, x)``, in the bands' units; NaN where there is no data."""
+    """``(band, y, x)``, in the bands' units; NaN where there is no data, never infinite."""
     mask: npt.NDArray[np.uint8]
-    """``(band, y, x)`` of `MaskBit`; NO_DATA outside the mosaic and wherever flux is NaN."""
+    """``(band, y, x)`` of `MaskBit`; NO_DATA outside the mosaic and wherever flux is NaN.
+
+    On level 0 each bit is the pixel's own. On coarser levels a bit of `UNUSABLE` says that fewer
+    than half of the pixels were usable, and then which flaws they have; in a usable pixel a
+    warning says that at least one of the pixels has it, and SUSPECT also that a saturated, bad or
+    edge pixel was left out of the mean."""
     level: int = 0
     """Pyramid level; level k is binned ``2**k`` x ``2**k``, its values are means."""
 
@@ -156,57 +178,6 @@ def band_index(bands: Sequence[BandInfo], names: Sequence[str], where: str) -> l
     return [known.index(name) for name in names]
 
 
-def pixel_scale_arcsec(wcs: WCS) -> float:
-    """Return the pixel scale: the geometric mean over both axes, at the reference pixel."""
-    scales = proj_plane_pixel_scales(wcs.celestial)
-    return float(np.sqrt(scales[0] * scales[1]) * 3600.0)
-
-
-class SkyGrid:
-    """A pixel grid on the sky: what every `PixelSource` with a celestial WCS shares."""
-
-    def __init__(self, wcs: WCS) -> None:
-        self.wcs = wcs
-
-    @cached_property
-    def scale_arcsec(self) -> float:
-        """Pixel scale."""
-        return pixel_scale_arcsec(self.wcs)
-
-    def world_to_pixel(
-        self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike
-    ) -> tuple[FloatArray, FloatArray]:
-        """See `PixelSource.world_to_pixel`.
-
-        A gnomonic projection maps the far hemisphere onto the near one, so whatever lies more
-        than 80 degrees from the reference point is NaN here.
-        """
-        ra, dec = np.broadcast_arrays(
-            np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
-        )
-        near = _separation_cosine(ra, dec, *self.wcs.wcs.crval) > np.cos(np.radians(80.0))
-        x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
-        if near.any():
-            x[near], y[near] = self.wcs.all_world2pix(ra[near], dec[near], 0)
-        return x, y
-
-    def pixel_to_world(
-        self, x_px: npt.ArrayLike, y_px: npt.ArrayLike
-    ) -> tuple[FloatArray, FloatArray]:
-        """See `PixelSource.pixel_to_world`."""
-        x, y = np.asarray(x_px, dtype=np.float64), np.asarray(y_px, dtype=np.float64)
-        ra, dec = self.wcs.all_pix2world(x, y, 0)
-        return np.mod(ra, 360.0), np.asarray(dec)
-
-
-def _separation_cosine(
-    ra_deg: FloatArray, dec_deg: FloatArray, ra0_deg: float, dec0_deg: float
-) -> FloatArray:
-    """Return the cosine of the angle to a point; NaN for NaN."""
-    ra, dec, ra0, dec0 = (np.radians(angle) for angle in (ra_deg, dec_deg, ra0_deg, dec0_deg))
-    return np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
-
-
 class ArrayMosaic(SkyGrid):
     """A mosaic in memory, one pyramid level.
 
@@ -221,7 +192,7 @@ class ArrayMosaic(SkyGrid):
     wcs
         Celestial WCS of the grid.
     mask
-        ``(band, y, x)`` of `MaskBit`; by default NO_DATA where flux is NaN.
+        ``(band, y, x)`` of `MaskBit`, by default none; NO_DATA need not be said where flux is NaN.
 
     Raises
     ------
@@ -241,12 +212,11 @@ class ArrayMosaic(SkyGrid):
     ) -> None:
         if flux.ndim != 3 or flux.shape[0] != len(bands):
             raise MosaicError(f"{name}: flux of shape {flux.shape} for {len(bands)} bands")
-        no_data = np.isnan(flux).astype(np.uint8) * np.uint8(MaskBit.NO_DATA)
         super().__init__(wcs)
         self.name = name
         self.bands = tuple(bands)
         self._flux = np.asarray(flux, dtype=np.float32)
-        self._mask = no_data if mask is None else (mask | no_data)
+        self._mask = np.zeros(flux.shape, dtype=np.uint8) if mask is None else mask
         if self._mask.shape != self._flux.shape:
             raise MosaicError(f"{name}: mask {self._mask.shape} and flux {flux.shape} differ")
 
@@ -293,7 +263,10 @@ class ReadBand(Protocol):
 def padded_block(
     box: Box, bands: Sequence[str], shape: tuple[int, int], level: int, read_band: ReadBand
 ) -> PixelBlock:
-    """Return a block whose part outside an array of ``shape`` is NaN and NO_DATA.
+    """Return a block that keeps the contract of `PixelBlock` whatever is read.
+
+    What lies outside an array of ``shape`` is NaN, and NO_DATA is set wherever flux is not
+    finite: also where the mask that was read does not say so.
 
     Parameters
     ----------
@@ -318,4 +291,8 @@ def padded_block(
         large, small = slices
         for number in range(len(bands)):
             flux[number][small], mask[number][small] = read_band(number, large)
+            empty = ~np.isfinite(flux[number])
+            if empty.any():
+                flux[number][empty] = np.nan
+                mask[number][empty] |= np.uint8(MaskBit.NO_DATA)
     return PixelBlock(box, tuple(bands), flux, mask, level)

@@ -1,7 +1,7 @@
 """Binning pixels into the levels of a pyramid.
 
-Owns the rule by which masked pixels are averaged. Does not own where levels are kept
-(``store``).
+Owns the rules by which masked pixels are averaged and masks are merged. Does not own where
+levels are kept (``store``).
 """
 
 import numpy as np
@@ -9,10 +9,14 @@ import numpy.typing as npt
 
 from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
 
-__all__ = ["N_LEVELS", "bin_block"]
+__all__ = ["N_LEVELS", "bin_block", "merged_mask"]
 
 N_LEVELS = 4
 """Levels 0 to 3: the coarsest holds means of 8 x 8 pixels."""
+
+
+FLAWS = MaskBit.SATURATED | MaskBit.BAD | MaskBit.EDGE
+"""Bits that make a merged pixel suspect when they are those of its lesser half."""
 
 
 def bin_block(
@@ -21,7 +25,7 @@ def bin_block(
     """Bin an aligned block ``2**level`` x ``2**level``.
 
     A binned pixel is the mean of its usable pixels, so surface brightness is kept. It is usable
-    when at least half of them are; then its mask keeps only the bits that are warnings.
+    when at least half of them are, and NaN otherwise; see `merged_mask` for its mask.
 
     Parameters
     ----------
@@ -44,11 +48,35 @@ def bin_block(
     usable = np.isfinite(flux) & ((mask & np.uint8(UNUSABLE)) == 0)
     counts = _sum_bins(usable.astype(np.float32), step)
     total = _sum_bins(np.where(usable, flux, np.float32(0)), step)
-    mean = np.full(counts.shape, np.nan, dtype=np.float32)
-    np.divide(total, counts, out=mean, where=counts > 0)
     bits = np.bitwise_or.reduce(_bins(mask, step, int(MaskBit.NO_DATA)), axis=(1, 3))
-    good = counts >= step * step / 2
-    return mean, np.where(good, bits & np.uint8(0xFF ^ UNUSABLE), bits).astype(np.uint8)
+    merged = merged_mask(bits, counts, step * step)
+    mean = np.full(counts.shape, np.nan, dtype=np.float32)
+    np.divide(total, counts, out=mean, where=(merged & np.uint8(MaskBit.NO_DATA)) == 0)
+    return mean, merged
+
+
+def merged_mask(
+    bits: npt.NDArray[np.uint8], n_usable: npt.NDArray[np.number], n: int
+) -> npt.NDArray[np.uint8]:
+    """Return the mask of pixels that are each made of several.
+
+    A merged pixel is usable when at least half of its pixels are. Then it keeps every warning,
+    and is SUSPECT where a saturated, bad or edge pixel was left out: eight bits have no room to
+    say which of them. Otherwise it keeps all bits, and is NO_DATA besides: it has no value.
+
+    Parameters
+    ----------
+    bits
+        All bits of its pixels, joined.
+    n_usable
+        How many of its pixels are usable; of the same shape.
+    n
+        How many pixels it is made of.
+    """
+    suspect = np.where(bits & np.uint8(FLAWS), np.uint8(MaskBit.SUSPECT), np.uint8(0))
+    usable = (bits & np.uint8(0xFF ^ UNUSABLE)) | suspect
+    merged = np.where(n_usable >= n / 2, usable, bits | np.uint8(MaskBit.NO_DATA))
+    return merged.astype(np.uint8)
 
 
 def _bins(plane: npt.NDArray[np.generic], step: int, fill: float) -> npt.NDArray[np.generic]:

@@ -8,11 +8,13 @@ writing (``writer``), where the pixels come from (``ingest``) nor file formats (
       <band>/<k>/mask     uint8 (y, x) of MaskBit
       <band>/shards       uint64 (row, column): digest of each finished shard, 0 = not written
 
-A shard has one writer, and its digest is written last: what has a digest is complete.
+A shard has one writer, and its digest is written last: what has a digest is complete. Every
+shard of a finished store is a file, with or without data, so a file that is missing is noticed.
 """
 
+import threading
 from collections.abc import Sequence
-from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,11 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic.pixels import (
     BandInfo,
     PixelBlock,
-    SkyGrid,
     band_index,
     padded_block,
 )
 from survey_classifier.mosaic.pyramid import N_LEVELS
+from survey_classifier.mosaic.sky import SkyGrid
 
 __all__ = ["CHUNK_PX", "SHARD_PX", "Mosaic", "open_about", "open_group"]
 
@@ -38,9 +40,13 @@ CHUNK_PX = 128
 """Side of what is decompressed at once."""
 SHARD_PX = 2048
 """Side of a file of level 0, the unit of writing."""
+PLANES = ("flux", "mask")
 ATTRIBUTE, WCS_ATTRIBUTE, SHARDS = "survey_classifier", "fits_wcs_header", "shards"
 PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 """Rust codecs: three to four times the read speed of the default pipeline."""
+COPIED_IN_PART = "copy it again, or remove it and run the ingest again"
+
+_OPENING = threading.Lock()
 
 
 class Mosaic(SkyGrid):
@@ -58,6 +64,7 @@ class Mosaic(SkyGrid):
         self.shape = (int(about["shape"][0]), int(about["shape"][1]))
         self.digest = str(about["digest"])
         self._group = group
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
     @classmethod
     def open(cls, path: Path) -> "Mosaic":
@@ -66,13 +73,15 @@ class Mosaic(SkyGrid):
         Raises
         ------
         MosaicError
-            If there is none at the path, or its ingest was not finished.
+            If there is none at the path, its ingest was not finished, or shards are missing.
         """
         group = open_group(path)
         about = open_about(group, path)
         if not about.get("digest"):
             raise MosaicError(f"the ingest of {path} is not finished; run the ingest again")
-        return cls(path, group)
+        mosaic = cls(path, group)
+        mosaic._require_shards()
+        return mosaic
 
     def read(self, box: Box, bands: Sequence[str], level: int = 0) -> PixelBlock:
         """See `PixelSource.read`."""
@@ -89,14 +98,33 @@ class Mosaic(SkyGrid):
 
     def _array(self, band: str, level: int, plane: str) -> zarr.Array[Any]:
         key = f"{band}/{level}/{plane}"
-        if key not in self._arrays:
-            with zarr.config.set(PIPELINE):
-                self._arrays[key] = self._group[key]  # type: ignore[assignment]
-        return self._arrays[key]
+        # The pipeline is a setting of the whole process, and is chosen while an array is opened.
+        with _OPENING:
+            if key not in self._arrays:
+                with zarr.config.set(PIPELINE):
+                    self._arrays[key] = self._member(key)
+            return self._arrays[key]
 
-    @cached_property
-    def _arrays(self) -> dict[str, zarr.Array[Any]]:
-        return {}
+    def _member(self, key: str) -> zarr.Array[Any]:
+        try:
+            return self._group[key]  # type: ignore[return-value]
+        except KeyError as error:
+            raise MosaicError(f"{self.path} lacks {key}; {COPIED_IN_PART}") from error
+
+    def _require_shards(self) -> None:
+        """Refuse a store that lacks the file of a shard: it would read as a hole in the sky."""
+        for band in self.bands:
+            n_rows, n_cols = self._member(f"{band.name}/{SHARDS}").shape
+            wanted = {str(col) for col in range(n_cols)}
+            for level, plane, row in product(range(N_LEVELS), PLANES, range(n_rows)):
+                folder = self.path / band.name / str(level) / plane / "c" / str(row)
+                there = folder.iterdir() if folder.is_dir() else ()
+                missing = wanted.difference(file.name for file in there)
+                if missing:
+                    raise MosaicError(
+                        f"{self.path} lacks the {plane} of band {band.name}, level {level}, "
+                        f"shard ({row}, {min(map(int, missing))}); {COPIED_IN_PART}"
+                    )
 
 
 def open_group(path: Path, mode: Any = "r") -> zarr.Group:  # noqa: ANN401 - zarr's literal

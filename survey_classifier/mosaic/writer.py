@@ -22,8 +22,9 @@ from zarr.codecs import BloscCodec
 from survey_classifier import __version__
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box, TileGrid
-from survey_classifier.mosaic.pixels import BandInfo, MaskBit, SkyGrid
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block
+from survey_classifier.mosaic.sky import SkyGrid
 from survey_classifier.mosaic.store import (
     ATTRIBUTE,
     CHUNK_PX,
@@ -36,7 +37,7 @@ from survey_classifier.mosaic.store import (
     open_group,
 )
 
-__all__ = ["MosaicWriter"]
+__all__ = ["MosaicWriter", "is_finished", "require_inputs"]
 
 
 class MosaicWriter:
@@ -92,12 +93,8 @@ class MosaicWriter:
         """
         if not path.exists():
             _create(path, name, bands, shape, wcs, inputs_digest)
-        group = open_group(path, mode="r+")
-        if open_about(group, path).get("inputs_digest") != inputs_digest:
-            raise MosaicError(
-                f"{path} was ingested from other inputs; remove it or name another store"
-            )
-        return cls(path, group)
+        require_inputs(path, inputs_digest)
+        return cls(path, open_group(path, mode="r+"))
 
     def pending(self) -> Iterator[tuple[str, Box]]:
         """Yield band and box of each shard that is not finished."""
@@ -106,6 +103,11 @@ class MosaicWriter:
             for tile in self._grid.tiles():
                 if done[tile.row, tile.col] == 0:
                     yield band, tile.core
+
+    @property
+    def shard_shape(self) -> tuple[int, int]:
+        """``(ny, nx)`` of the largest shard."""
+        return self._grid.tile(0, 0).core.shape
 
     @property
     def n_shards(self) -> int:
@@ -140,7 +142,7 @@ class MosaicWriter:
         self._shards(band)[shard] = max(int.from_bytes(state[:8]), 1)
 
     def finish(self) -> Mosaic:
-        """Seal the store with its digest and open it for reading.
+        """Seal the store with its digest and open it for reading; a sealed one is only opened.
 
         Raises
         ------
@@ -157,14 +159,40 @@ class MosaicWriter:
         state.update(str(self._group.attrs[WCS_ATTRIBUTE]).encode())
         for band in self.bands:
             state.update(np.asarray(self._shards(band)[:]).astype("<u8").tobytes())
-        self._group.attrs[ATTRIBUTE] = {**about, "digest": state.hexdigest()}
+        if about["digest"] != state.hexdigest():
+            self._group.attrs[ATTRIBUTE] = {**about, "digest": state.hexdigest()}
         return Mosaic.open(self.path)
 
     def _array(self, band: str, level: int, plane: str) -> zarr.Array[Any]:
-        return self._group[f"{band}/{level}/{plane}"]  # type: ignore[return-value]
+        array: zarr.Array[Any] = self._group[f"{band}/{level}/{plane}"]  # type: ignore[assignment]
+        # A shard without data is a file too: a missing one then means a store copied in part.
+        return array.with_config({"write_empty_chunks": True})
 
     def _shards(self, band: str) -> zarr.Array[Any]:
         return self._group[f"{band}/{SHARDS}"]  # type: ignore[return-value]
+
+
+def is_finished(path: Path) -> bool:
+    """Return whether the store at a path is sealed.
+
+    Raises
+    ------
+    MosaicError
+        If there is no store.
+    """
+    return bool(open_about(open_group(path), path).get("digest"))
+
+
+def require_inputs(path: Path, inputs_digest: str) -> None:
+    """Check that the store at a path was begun from the inputs of a digest.
+
+    Raises
+    ------
+    MosaicError
+        If it was not, or there is no store.
+    """
+    if open_about(open_group(path), path).get("inputs_digest") != inputs_digest:
+        raise MosaicError(f"{path} was ingested from other inputs; remove it or name another store")
 
 
 def _create(

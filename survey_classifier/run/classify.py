@@ -5,19 +5,26 @@ any of those steps.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from survey_classifier.catalog.parts import done_parts, part_path, remove_leftovers, write_part
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from survey_classifier.catalog.parts import done_parts, part_path, write_part
 from survey_classifier.catalog.publish import PublishResult, publish_catalog
+from survey_classifier.errors import CatalogError, ConfigError, RunMismatchError
+from survey_classifier.files import remove_leftovers, write_text
 from survey_classifier.membership.flags import Status
+from survey_classifier.model.scorer import choose_device
 from survey_classifier.mosaic.ingest import ingest_mosaic, plan_ingest
 from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.run.config import RunConfig, as_run
+from survey_classifier.run.config import ClusterSettings, RunConfig, as_run
 from survey_classifier.run.listener import Listener
 from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs, sky_box
 from survey_classifier.run.receipt import RunReceipt
@@ -37,7 +44,7 @@ __all__ = ["classify", "ingest", "publish"]
 
 
 def classify(
-    run: Path | RunConfig, *, cluster: str | None = None, listener: Listener | None = None
+    run: str | Path | RunConfig, *, cluster: str | None = None, listener: Listener | None = None
 ) -> RunReceipt:
     """Classify every source of a run: ingest, plan, run, publish and report.
 
@@ -68,20 +75,53 @@ def classify(
     """
     config = as_run(run)
     listener = Listener() if listener is None else listener
+    kind = config.cluster.kind if cluster is None else cluster
     inputs = read_inputs(config)
+    _check_place(config, kind)
     laid_out = plan(config, inputs, _mosaic(inputs, listener))
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    context = laid_out.context(created)
     done = done_parts(config.parts_folder, laid_out.fingerprint)
-    remove_leftovers(config.parts_folder)
-    config.parts_folder.mkdir(parents=True, exist_ok=True)
-    config.resolved_path.write_text(config.resolved_toml(), encoding="utf-8")
-    work = _Work(laid_out, context, done, listener)
-    work.run(config.cluster.kind if cluster is None else cluster)
-    return _finish(work)
+    with _claimed(config):
+        work = _Work(laid_out, done, listener)
+        work.run(kind)
+        return _finish(work)
 
 
-def ingest(run: Path | RunConfig, *, listener: Listener | None = None) -> Mosaic:
+def _check_place(config: RunConfig, kind: str) -> None:
+    """Find out before any work whether the run can be done where it is asked to."""
+    try:
+        ClusterSettings(kind=kind)
+    except ValidationError as error:
+        raise ConfigError(
+            f"unknown kind of cluster {kind!r}; use serial, local, cuda or an address such as "
+            "tcp://host:8786"
+        ) from error
+    if kind in ("serial", "local") and config.model.device.startswith("cuda"):
+        choose_device(config.model.device)
+
+
+@contextmanager
+def _claimed(config: RunConfig) -> Iterator[None]:
+    """Keep the output folder for one process at a time, and clean up after one that was killed."""
+    out = config.out_folder
+    try:
+        config.parts_folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock", timeout=0):
+            for folder in (out, config.parts_folder):
+                remove_leftovers(folder)
+            if config.file != config.resolved_path:
+                write_text(config.resolved_path, config.resolved_toml())
+            yield
+    except Timeout as error:
+        raise RunMismatchError(
+            f"another process works on {out}; wait for it, or choose another `out`"
+        ) from error
+    except OSError as error:
+        raise CatalogError(
+            f"cannot write to {out}: {error}; free or choose another `out`"
+        ) from error
+
+
+def ingest(run: str | Path | RunConfig, *, listener: Listener | None = None) -> Mosaic:
     """Make the mosaic of a run, or open it if it is there; only ``[mosaic]`` is used.
 
     Parameters
@@ -111,7 +151,7 @@ def _mosaic(inputs: Inputs, listener: Listener) -> Mosaic:
     return ingest(config, listener=listener)
 
 
-def publish(run: Path | RunConfig) -> RunReceipt:
+def publish(run: str | Path | RunConfig) -> RunReceipt:
     """Publish and report what a run has finished so far, without working on any tile.
 
     Parameters
@@ -126,18 +166,17 @@ def publish(run: Path | RunConfig) -> RunReceipt:
     """
     config = as_run(run)
     laid_out = plan(config)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
     done = done_parts(config.parts_folder, laid_out.fingerprint)
-    return _finish(_Work(laid_out, laid_out.context(created), done, Listener()))
+    with _claimed(config):
+        return _finish(_Work(laid_out, done, Listener()))
 
 
 class _Work:
     """The tiles of a run while they are worked on, and what came of them."""
 
-    def __init__(
-        self, laid_out: Plan, context: TileContext, done: set[str], listener: Listener
-    ) -> None:
-        self.plan, self.context, self.listener = laid_out, context, listener
+    def __init__(self, laid_out: Plan, done: set[str], listener: Listener) -> None:
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        self.plan, self.context, self.listener = laid_out, laid_out.context(created), listener
         self.n_resumed = len(done)
         self.done = done
         self.receipts: list[TileReceipt] = []
@@ -150,7 +189,7 @@ class _Work:
 
     def run(self, kind: str) -> None:
         """Work on the tiles that have no part yet."""
-        tasks = [task for task in self.plan.tasks() if task.tile.name not in self.done]
+        tasks = list(self.plan.tasks(self.done))
         self.listener.progress("classify", self.n_resumed, self.n_resumed + len(tasks))
         start = perf_counter()
         if tasks and kind == "serial":
@@ -220,7 +259,7 @@ def _finish(work: _Work) -> RunReceipt:
         cut_seconds=sum(receipt.cut_seconds for receipt in work.receipts),
         score_seconds=sum(receipt.score_seconds for receipt in work.receipts),
     )
-    config.receipt_path.write_text(json.dumps(asdict(receipt), indent=1), encoding="utf-8")
+    write_text(config.receipt_path, json.dumps(asdict(receipt), indent=1))
     report(config.catalog_path, config, receipt)
     return receipt
 
@@ -241,18 +280,15 @@ def _publish(laid_out: Plan, context: TileContext) -> PublishResult:
         If the catalog would not hold each source once.
     """
     config = laid_out.config
-    stand_ins = config.out_folder / "failed"
-    parts = []
-    try:
+    # Not among the parts: the next call must work on these tiles again.
+    with TemporaryDirectory(dir=config.out_folder, prefix=".failed-") as stand_ins:
+        parts = []
         for tile in laid_out.grid.tiles():
             path = part_path(config.parts_folder, tile.name)
             if not path.exists():
-                # Not among the parts: the next call must work on this tile again.
-                path = part_path(stand_ins, tile.name)
+                path = part_path(Path(stand_ins), tile.name)
                 rows = failed_rows(context, laid_out.task(tile))
                 write_part(path, rows, context.schema, context.provenance)
             parts.append(path)
         ids = laid_out.inputs.sources.source_id
         return publish_catalog(parts, config.catalog_path, context.schema, context.provenance, ids)
-    finally:
-        shutil.rmtree(stand_ins, ignore_errors=True)

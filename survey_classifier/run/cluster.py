@@ -27,17 +27,16 @@ from dask.sizeof import sizeof
 from distributed import Client, Future, LocalCluster, as_completed, get_worker
 from distributed.scheduler import KilledWorker
 
-from survey_classifier.errors import ClusterError, TileError
+from survey_classifier.errors import ClusterError, MosaicError, TileError
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import ClusterSettings
-from survey_classifier.run.survey_messages import TILE_TOPIC
+from survey_classifier.run.survey_messages import SCORER, TILE_TOPIC
 from survey_classifier.run.task import TileContext, TileFailure, TileReceipt, TileTask
 from survey_classifier.run.tile import CutTile, cut_tile, finish_tile
 
 __all__ = ["check_memory", "open_client", "run_on_client"]
 
-SCORER = "SCORER"
 MONITOR = "survey_classifier.run.monitor"
 RETRIES = 1
 CONNECT_SECONDS = 20
@@ -224,7 +223,7 @@ def _failure(future: Future, boxes: dict[str, str]) -> TileFailure:
 def _cut(context: TileContext, task: TileTask) -> CutTile:
     """Cut a tile on a worker."""
     with _told(task.tile.name, "cutting", "waiting"):
-        return cut_tile(context, task, _mosaic(context.store))
+        return cut_tile(context, task, _mosaic(context.store, context.mosaic_digest))
 
 
 def _finish(context: TileContext, cut: CutTile) -> TileReceipt:
@@ -266,10 +265,10 @@ def _cut_tile_bytes(cut: CutTile) -> int:
 _OPENING = threading.Lock()
 
 
-def _mosaic(store: Path) -> Mosaic:
-    """Return the worker's mosaic, opened once."""
+def _mosaic(store: Path, digest: str) -> Mosaic:
+    """Return the worker's mosaic, opened once for a digest."""
     with _OPENING:
-        return _open_mosaic(store)
+        return _open_mosaic(store, digest)
 
 
 def _scorer(path: Path, device: str, batch_size: int, digest: str) -> TorchScorer:
@@ -279,8 +278,14 @@ def _scorer(path: Path, device: str, batch_size: int, digest: str) -> TorchScore
 
 
 @lru_cache(maxsize=1)
-def _open_mosaic(store: Path) -> Mosaic:
-    return Mosaic.open(store)
+def _open_mosaic(store: Path, digest: str) -> Mosaic:
+    mosaic = Mosaic.open(store)
+    if mosaic.digest != digest:
+        raise MosaicError(
+            f"{store} on this worker is not the mosaic of the plan (digest {mosaic.digest[:12]}, "
+            f"not {digest[:12]}); copy it again"
+        )
+    return mosaic
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ from survey_classifier.membership.color import EXTINCTION, ColorCuts
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.model.checkpoint import SUFFIX
 from survey_classifier.mosaic.ingest import MosaicSettings
+from survey_classifier.mosaic.store import CHUNK_PX
 from survey_classifier.settings import Settings, expand_path, read_settings
 from survey_classifier.sources.redshifts import RedshiftColumns
 from survey_classifier.sources.table import SourceColumns
@@ -32,34 +33,20 @@ __all__ = [
 ]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+CLUSTER_KIND = r"^(serial|local|cuda|\w+://\S+|[^/\s]+:\d+)$"
 _REDSHIFT, _COLOR = RedshiftCuts(), ColorCuts()
-
-
-class SourceColumnNames(Settings):
-    """``columns`` of ``[sources]``: which column holds what."""
-
-    id: str = "source_id"
-    ra: str = "ra"
-    dec: str = "dec"
-    ebv: str | None = None
-    mag: dict[str, str] = Field(default_factory=dict)
-    """Band to the column of its magnitude."""
-
-    def resolved(self) -> SourceColumns:
-        """Return them as the ``sources`` room wants them."""
-        return SourceColumns(**self.model_dump())
 
 
 class SourcesSettings(Settings):
     """The ``[sources]`` table: the list of what is to be classified."""
 
     path: str
-    columns: SourceColumnNames = SourceColumnNames()
+    columns: SourceColumns = SourceColumns()
     system: str = "sdss"
     """Photometric system of the magnitudes, for dereddening: a key of `EXTINCTION`."""
     dereddened: bool = False
     """Whether the magnitudes are free of Galactic extinction already."""
-    ebv: Annotated[float, Field(ge=0)] | None = None
+    ebv: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """E(B-V) of all sources, where the table has no column of it."""
 
     @model_validator(mode="after")
@@ -74,6 +61,8 @@ class SourcesSettings(Settings):
                     f"no extinction coefficient for band {unknown[0]!r} of {self.system}; "
                     f"known are {', '.join(EXTINCTION[self.system])}, or set dereddened = true"
                 )
+            if self.columns.ebv is not None and self.ebv is not None:
+                raise ValueError("give columns.ebv or a constant ebv, not both")
             if self.columns.mag and self.columns.ebv is None and self.ebv is None:
                 raise ValueError(
                     "magnitudes need E(B-V): give columns.ebv, or ebv = a constant, or "
@@ -82,27 +71,11 @@ class SourcesSettings(Settings):
         return self
 
 
-class RedshiftColumnNames(Settings):
-    """``columns`` of ``[redshifts]``: which column holds what."""
-
-    id: str = "object_id"
-    ra: str = "ra"
-    dec: str = "dec"
-    z: str = "z"
-    z_err: str | None = None
-    z_warning: str | None = None
-    spec_class: str | None = None
-
-    def resolved(self) -> RedshiftColumns:
-        """Return them as the ``sources`` room wants them."""
-        return RedshiftColumns(**self.model_dump())
-
-
 class RedshiftsSettings(Settings):
     """The ``[redshifts]`` table: a table of spectroscopic redshifts."""
 
     path: str
-    columns: RedshiftColumnNames = RedshiftColumnNames()
+    columns: RedshiftColumns = RedshiftColumns()
     radius_arcsec: Annotated[float, Field(gt=0, le=60)] = 1.5
 
 
@@ -111,8 +84,8 @@ class ModelSettings(Settings):
 
     checkpoint: str
     """Name of a shipped checkpoint, or a path."""
-    device: str = "auto"
-    """``auto``, ``cpu`` or ``cuda``."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """Stamps that are scored at once."""
 
@@ -155,15 +128,25 @@ class MembershipSettings(Settings):
 class TilesSettings(Settings):
     """The ``[tiles]`` table."""
 
-    size_px: Annotated[int, Field(ge=1)] = 2048
+    size_px: Annotated[int, Field(ge=CHUNK_PX)] = 2048
     """Side of a tile, a multiple of the mosaic's chunk."""
+
+    @model_validator(mode="after")
+    def _whole_chunks(self) -> "TilesSettings":
+        nearest = max(1, round(self.size_px / CHUNK_PX)) * CHUNK_PX
+        if self.size_px != nearest:
+            raise ValueError(
+                f"size_px = {self.size_px} is no multiple of the mosaic's chunk of {CHUNK_PX} px; "
+                f"choose {nearest}"
+            )
+        return self
 
 
 class ClusterSettings(Settings):
     """The ``[cluster]`` table: where the tiles are worked on."""
 
-    kind: str = "local"
-    """``serial``, ``local``, ``cuda``, or the address of a scheduler."""
+    kind: Annotated[str, Field(pattern=CLUSTER_KIND)] = "local"
+    """``serial``, ``local``, ``cuda``, or the address of a scheduler such as tcp://host:8786."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of a local worker; by default one a core."""
     dashboard: str = "127.0.0.1:8787"
@@ -200,12 +183,17 @@ class RunConfig(Settings):
     cluster: ClusterSettings = ClusterSettings()
     truth: TruthSettings | None = None
 
-    _folder: Path = PrivateAttr(default=Path())
+    _file: Path = PrivateAttr(default=Path("run.toml").absolute())
+
+    @property
+    def file(self) -> Path:
+        """The run file, absolute."""
+        return self._file
 
     @property
     def folder(self) -> Path:
         """Folder of the run file: what its paths are relative to."""
-        return self._folder
+        return self.file.parent
 
     def path(self, text: str) -> Path:
         """Return the absolute path of one written in the file."""
@@ -279,11 +267,11 @@ def read_run(path: Path) -> RunConfig:
         If it is missing, is not TOML, or a key or value is wrong.
     """
     config = read_settings(path, RunConfig)
-    config._folder = path.resolve().parent  # noqa: SLF001 - where it was read from
+    config._file = path.resolve()  # noqa: SLF001 - where it was read from
     return config
 
 
-def as_run(run: Path | RunConfig) -> RunConfig:
+def as_run(run: str | Path | RunConfig) -> RunConfig:
     """Return a run file that may have been read already.
 
     Parameters
@@ -291,4 +279,4 @@ def as_run(run: Path | RunConfig) -> RunConfig:
     run
         Path of a run file, or its content.
     """
-    return run if isinstance(run, RunConfig) else read_run(run)
+    return run if isinstance(run, RunConfig) else read_run(Path(run))

@@ -30,14 +30,12 @@ from prometheus_client.registry import Collector
 from tornado.web import RequestHandler
 
 from survey_classifier.errors import ClusterError
-from survey_classifier.run.survey_messages import PLAN_TOPIC, TILE_TOPIC
+from survey_classifier.run.survey_messages import PLAN_TOPIC, SCORER, TILE_TOPIC
 from survey_classifier.run.survey_page import SurveyPage
 from survey_classifier.run.survey_state import Snapshot, SurveyState
 
 __all__ = ["SurveyPlugin", "dask_setup", "routes"]
 
-SCORER = "SCORER"
-"""Resource that a worker has once for each of its scorers."""
 UPDATE_MILLISECONDS = 1000
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ memory that is, and the fingerprint. Does not do any of it (``tile``), nor decid
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -19,8 +19,7 @@ import numpy.typing as npt
 from survey_classifier import __version__
 from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.schema import CatalogSchema, build_schema
-from survey_classifier.errors import ConfigError
-from survey_classifier.geometry import Box, Tile, TileGrid, level_position
+from survey_classifier.geometry import Box, Tile, TileGrid, inside
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
 from survey_classifier.model.inputs import cut_size_px, pyramid_level, require_mosaic
@@ -38,6 +37,10 @@ from survey_classifier.sources.redshifts import (
 from survey_classifier.sources.table import Sources, read_sources
 
 __all__ = ["Inputs", "Plan", "plan", "read_inputs"]
+
+
+RESULTS_VERSION = 1
+"""Raised whenever this code gives other rows for the same input: then parts are not mixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,17 @@ def read_inputs(config: RunConfig) -> Inputs:
     InputError
         Of the kind that fits: a table, the checkpoint or the run file cannot be used.
     """
-    sources = read_sources(config.path(config.sources.path), config.sources.columns.resolved())
+    sources = read_sources(config.path(config.sources.path), config.sources.columns)
     redshifts = None
     if config.redshifts is not None:
-        columns = config.redshifts.columns.resolved()
-        redshifts = read_redshifts(config.path(config.redshifts.path), columns)
+        path = config.path(config.redshifts.path)
+        redshifts = read_redshifts(path, config.redshifts.columns)
     # Only the report uses the truth, but a bad table must not be found out after all the work.
     Truth.read(config)
     checkpoint = resolve_checkpoint(config.checkpoint, config.folder)
-    digest = file_digest(checkpoint)
-    return Inputs(config, sources, redshifts, checkpoint, digest, read_card(checkpoint))
+    card = read_card(checkpoint)
+    build_schema(card.classes, tuple(sources.mag))  # refuses names that no column can have
+    return Inputs(config, sources, redshifts, checkpoint, file_digest(checkpoint), card)
 
 
 @dataclass(frozen=True)
@@ -125,10 +129,11 @@ class Plan:
         """SHA-256 over all that changes results, and nothing else."""
         config, inputs = self.config, self.inputs
         redshifts = None
-        if config.redshifts is not None:
-            path = config.path(config.redshifts.path)
-            redshifts = [file_digest(path), config.redshifts.model_dump(exclude={"path"})]
+        if config.redshifts is not None and inputs.redshifts is not None:
+            settings = config.redshifts.model_dump(exclude={"path", "columns"})
+            redshifts = [inputs.redshifts.digest, settings]
         content = {
+            "results": RESULTS_VERSION,
             "sources": inputs.sources.digest,
             "photometry": config.sources.model_dump(exclude={"path", "columns"}),
             "redshifts": redshifts,
@@ -164,6 +169,8 @@ class Plan:
         prevalence = self.inputs.card.prevalence["member"]
         return TileContext(
             store=self.store,
+            mosaic_digest=self.mosaic.digest,
+            mosaic_shape=self.mosaic.shape,
             checkpoint=self.inputs.checkpoint,
             checkpoint_digest=self.inputs.checkpoint_digest,
             device=self.config.model.device,
@@ -194,10 +201,15 @@ class Plan:
             created=created,
         )
 
-    def tasks(self) -> Iterator[TileTask]:
-        """Yield the work of each tile, row by row."""
-        for tile in self.grid.tiles():
-            yield self.task(tile)
+    def tasks(self, done: Container[str] = ()) -> Iterator[TileTask]:
+        """Yield the work of each tile, row by row.
+
+        Parameters
+        ----------
+        done
+            Names of the tiles to leave out.
+        """
+        return (self.task(tile) for tile in self.grid.tiles() if tile.name not in done)
 
     def task(self, tile: Tile) -> TileTask:
         """Return the work of one tile: its own sources, and nothing of any other's."""
@@ -208,7 +220,6 @@ class Plan:
             self.x_px[rows],
             self.y_px[rows],
             self._spectra(rows),
-            self.mosaic.shape,
         )
 
     def _spectra(self, rows: npt.NDArray[np.intp]) -> Spectra:
@@ -231,23 +242,30 @@ class Plan:
         # Scoring copies the stamps if some sources of the tile are rejected.
         stamp_bytes = 2 * 4 * n_bands * self.size_px**2
         return max(
-            pixel_bytes * _bounding_area(self, rows) + stamp_bytes * len(rows)
-            for rows in self.rows_of_tile.values()
+            pixel_bytes * _bounding_area(self, x, y) + stamp_bytes * len(x)
+            for x, y in map(self._inside, self.rows_of_tile.values())
         )
 
+    def _inside(
+        self, rows: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the positions of those of some sources that have a stamp."""
+        x, y = self.x_px[rows], self.y_px[rows]
+        here = inside(x, y, self.mosaic.shape)
+        return x[here], y[here]
 
-def _bounding_area(plan: Plan, rows: npt.NDArray[np.intp]) -> int:
+
+def _bounding_area(plan: Plan, x_px: npt.NDArray[np.float64], y_px: npt.NDArray[np.float64]) -> int:
     """Return the pixels of the box that the stamps of some sources read."""
-    x, y = (level_position(p[rows], plan.level) for p in (plan.x_px, plan.y_px))
-    x, y = np.clip(x, 0, plan.mosaic.shape[1]), np.clip(y, 0, plan.mosaic.shape[0])
-    known = np.isfinite(x) & np.isfinite(y)
-    if not known.any():
+    if not len(x_px):
         return 0
-    size = plan.size_px
-    return int((np.ptp(x[known]) + size) * (np.ptp(y[known]) + size))
+    width, height = (np.ptp(p) / 2**plan.level + plan.size_px for p in (x_px, y_px))
+    return int(width * height)
 
 
-def plan(run: Path | RunConfig, inputs: Inputs | None = None, mosaic: Mosaic | None = None) -> Plan:
+def plan(
+    run: str | Path | RunConfig, inputs: Inputs | None = None, mosaic: Mosaic | None = None
+) -> Plan:
     """Lay out a run on a finished mosaic.
 
     Parameters
@@ -269,20 +287,13 @@ def plan(run: Path | RunConfig, inputs: Inputs | None = None, mosaic: Mosaic | N
     store = config.path(config.mosaic.store)
     mosaic = Mosaic.open(store) if mosaic is None else mosaic
     inputs.require(mosaic)
-    tile_px = config.tiles.size_px
-    nearest = max(1, round(tile_px / mosaic.chunk_px)) * mosaic.chunk_px
-    if tile_px != nearest:
-        raise ConfigError(
-            f"tiles.size_px = {tile_px} is no multiple of the mosaic's chunk of "
-            f"{mosaic.chunk_px} px; choose {nearest}"
-        )
     sources = inputs.sources
     x, y = mosaic.world_to_pixel(sources.ra_deg, sources.dec_deg)
     match = None
     if inputs.redshifts is not None and config.redshifts is not None:
         radius = config.redshifts.radius_arcsec
         match = match_redshifts(sources.ra_deg, sources.dec_deg, inputs.redshifts, radius)
-    return Plan(inputs, mosaic, store, TileGrid(mosaic.shape, tile_px), x, y, match)
+    return Plan(inputs, mosaic, store, TileGrid(mosaic.shape, config.tiles.size_px), x, y, match)
 
 
 def sky_box(mosaic: PixelSource, core: Box) -> list[list[float]]:

@@ -5,7 +5,6 @@ Owns what is worth showing and the words for it. Does not own pictures (``figure
 a user of the catalog has.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.errors import CatalogError
+from survey_classifier.files import write_text
 from survey_classifier.membership.flags import Status
 from survey_classifier.run import figures, page
 from survey_classifier.run.config import RunConfig
@@ -58,21 +58,13 @@ def report(catalog: Path, config: RunConfig, receipt: RunReceipt) -> Path:
         _run_section(result),
     ]
     text = page.page(f"{config.name}: cluster members", page.join(sections))
-    _write(config.report_path, text)
-    return config.report_path
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(config.report_path, text)
     except OSError as error:
-        raise CatalogError(f"cannot write {path}: {error}; free or choose another `out`") from error
+        raise CatalogError(
+            f"cannot write {config.report_path}: {error}; free or choose another `out`"
+        ) from error
+    return config.report_path
 
 
 def _verdict(result: Result) -> Html:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.catalog.parts import Provenance
+from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.read import column_names, read_columns, read_provenance
 from survey_classifier.errors import LostSourcesError
 from survey_classifier.membership.flags import Status

@@ -8,60 +8,60 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from survey_classifier.catalog.columns import PIXEL_COLUMN_NAMES
 from survey_classifier.catalog.schema import healpix_29
 from survey_classifier.membership.color import color_region, delta_rs, deredden
 from survey_classifier.membership.flags import Flag, Status, pack_flags, pixel_flags
 from survey_classifier.membership.probability import llr_image, posterior
 from survey_classifier.membership.redshift import dynamic_member, z_class
 from survey_classifier.model.scorer import Scores
+from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
 from survey_classifier.run.config import SourcesSettings
 from survey_classifier.run.task import Spectra, TileContext, TileTask
 from survey_classifier.sources.table import Sources
-from survey_classifier.stamps import MASK_BITS, Stamps
+from survey_classifier.stamps import Stamps
 
-__all__ = ["catalog_rows", "failed_rows", "inside", "statuses"]
+__all__ = ["catalog_rows", "failed_rows", "statuses"]
 
 Column = npt.NDArray[np.generic]
 Columns = dict[str, Column]
-PIXEL_COLUMNS = ("valid_fraction", *(f"mask_{str(bit.name).lower()}" for bit in MASK_BITS))
 
 
-def inside(task: TileTask) -> npt.NDArray[np.bool_]:
-    """Return whether each source's own pixel is one of the mosaic's, shape ``(n,)``."""
-    ny, nx = task.mosaic_shape
-    x, y = task.x_px, task.y_px
-    return (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
-
-
-def statuses(task: TileTask, stamps: Stamps, min_valid_fraction: float) -> npt.NDArray[np.object_]:
+def statuses(
+    task: TileTask, rows: npt.NDArray[np.intp], stamps: Stamps, min_valid_fraction: float
+) -> npt.NDArray[np.object_]:
     """Return why each source can or cannot be scored, shape ``(n,)``.
 
     Parameters
     ----------
     task
-        The tile's sources.
+        The tile's n sources.
+    rows
+        The sources that have a stamp.
     stamps
         Their stamps.
     min_valid_fraction
         Least usable share of a stamp.
     """
+    placed = np.isfinite(task.sources.ra_deg) & np.isfinite(task.sources.dec_deg)
+    status = np.where(placed, Status.OFF_MOSAIC.value, Status.NO_POSITION.value).astype(object)
+    saturated = (stamps.center_mask & np.uint8(UNUSABLE)) == np.uint8(MaskBit.SATURATED)
     checks = (
-        (
-            ~np.isfinite(task.sources.ra_deg) | ~np.isfinite(task.sources.dec_deg),
-            Status.NO_POSITION,
-        ),
-        (~inside(task), Status.OFF_MOSAIC),
+        (saturated, Status.SATURATED),
         (~stamps.center_valid, Status.NO_DATA),
         (stamps.valid_fraction < min_valid_fraction, Status.LOW_COVERAGE),
     )
-    conditions = [condition for condition, _ in checks]
-    reasons = [np.full(len(stamps), status.value, dtype=object) for _, status in checks]
-    return np.select(conditions, reasons, default=Status.CLASSIFIED.value).astype(object)
+    reasons = [np.full(len(rows), reason.value, dtype=object) for _, reason in checks]
+    status[rows] = np.select(
+        [condition for condition, _ in checks], reasons, default=Status.CLASSIFIED.value
+    )
+    return status
 
 
 def catalog_rows(
     context: TileContext,
     task: TileTask,
+    rows: npt.NDArray[np.intp],
     stamps: Stamps,
     status: npt.NDArray[np.object_],
     scores: Scores,
@@ -73,7 +73,9 @@ def catalog_rows(
     context
         What all tiles share.
     task
-        The tile's sources.
+        The tile's n sources.
+    rows
+        The sources that have a stamp.
     stamps
         Their stamps.
     status
@@ -90,14 +92,13 @@ def catalog_rows(
     failed = (status == Status.CLASSIFIED.value) & ~np.isfinite(scores.probability).all(axis=1)
     status = np.where(failed, Status.SCORE_FAILED.value, status).astype(object)
     scores = _only(scores, status == Status.CLASSIFIED.value)
-    pixels = np.column_stack([stamps.valid_fraction, stamps.mask_fraction])
     columns = _source_columns(task) | {
         "status": status,
-        "flags": _flags(context, task, stamps),
+        "flags": _flags(task, rows, stamps),
         **_score_columns(context, scores),
         **_redshift_columns(context, task.spectra),
         **_color_columns(context, task.sources),
-        **dict(zip(PIXEL_COLUMNS, pixels.T.astype(np.float32), strict=True)),
+        **_pixel_columns(len(status), rows, stamps),
     }
     return context.schema.to_arrow(columns)
 
@@ -117,11 +118,11 @@ def failed_rows(context: TileContext, task: TileTask) -> pa.Table:
     scores = Scores(np.full((n, len(context.classes)), np.nan, dtype=np.float32), unknown, unknown)
     columns = _source_columns(task) | {
         "status": np.full(n, Status.TILE_FAILED.value, dtype=object),
-        "flags": np.zeros(n, dtype=np.int32),
+        "flags": _redshift_flags(task.spectra),
         **_score_columns(context, scores),
         **_redshift_columns(context, task.spectra),
         **_color_columns(context, task.sources),
-        **dict.fromkeys(PIXEL_COLUMNS, unknown),
+        **dict.fromkeys(PIXEL_COLUMN_NAMES, unknown),
     }
     return context.schema.to_arrow(columns)
 
@@ -149,24 +150,29 @@ def _source_columns(task: TileTask) -> Columns:
     }
 
 
-def _flags(context: TileContext, task: TileTask, stamps: Stamps) -> npt.NDArray[np.int32]:
+def _flags(task: TileTask, rows: npt.NDArray[np.intp], stamps: Stamps) -> npt.NDArray[np.int32]:
     """Return the flags that pixels, edges and redshifts raise."""
+    flags = _redshift_flags(task.spectra)
+    flags[rows] |= pixel_flags(stamps.mask_fraction, stamps.valid_fraction)
+    flags[rows] |= pack_flags(len(rows), {Flag.EDGE_STAMP: stamps.sticks_out})
+    return flags
+
+
+def _redshift_flags(spectra: Spectra) -> npt.NDArray[np.int32]:
+    """Return the flags that redshifts raise."""
     conditions = {
-        Flag.EDGE_STAMP: _sticks_out(context, task),
-        Flag.REDSHIFT_AMBIGUOUS: task.spectra.ambiguous,
-        Flag.Z_WARNING: task.spectra.z_warning > 0,
+        Flag.REDSHIFT_AMBIGUOUS: spectra.ambiguous,
+        Flag.Z_WARNING: spectra.z_warning > 0,
     }
-    pixels = pixel_flags(stamps.mask_fraction, stamps.valid_fraction)
-    return pixels | pack_flags(len(stamps), conditions)
+    return pack_flags(len(spectra.z), conditions)
 
 
-def _sticks_out(context: TileContext, task: TileTask) -> npt.NDArray[np.bool_]:
-    """Return whether some of a stamp lies outside the mosaic; False without a position."""
-    # On level 0: half a stamp to both sides of the source, in its pixels.
-    half = context.size_px * 2**context.level / 2
-    ny, nx = task.mosaic_shape
-    x, y = task.x_px, task.y_px
-    return (x < half - 0.5) | (x > nx - 0.5 - half) | (y < half - 0.5) | (y > ny - 0.5 - half)
+def _pixel_columns(n: int, rows: npt.NDArray[np.intp], stamps: Stamps) -> Columns:
+    """Return what the stamps are made of; NaN where there is no stamp."""
+    pixels = np.full((len(PIXEL_COLUMN_NAMES), n), np.nan, dtype=np.float32)
+    pixels[0, rows] = stamps.valid_fraction
+    pixels[1:, rows] = stamps.mask_fraction.T
+    return dict(zip(PIXEL_COLUMN_NAMES, pixels, strict=True))
 
 
 def _score_columns(context: TileContext, scores: Scores) -> Columns:

@@ -33,6 +33,8 @@ __all__ = [
     "parsed",
 ]
 
+SCORER = "SCORER"
+"""Resource of a worker that may score; it has one."""
 PLAN_TOPIC = "survey-plan"
 """Under which a run sends its plan, once."""
 TILE_TOPIC = "survey-tiles"

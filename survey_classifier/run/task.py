@@ -86,8 +86,6 @@ class TileTask:
     """``(n,)`` on level 0, NaN where a source has no position."""
     y_px: npt.NDArray[np.float64]
     spectra: Spectra
-    mosaic_shape: tuple[int, int]
-    """``(ny, nx)`` of level 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +93,9 @@ class TileContext:
     """What all tiles of a run share; weights and pixels are named here, never carried."""
 
     store: Path
+    mosaic_digest: str
+    mosaic_shape: tuple[int, int]
+    """``(ny, nx)`` of level 0."""
     checkpoint: Path
     checkpoint_digest: str
     device: str
@@ -142,8 +143,9 @@ class TileFailure:
 
     tile: str
     stage: str
-    """``cut``, ``finish``, or ``worker`` where the worker itself was lost."""
+    """``cut``, ``finish``, or ``worker`` where a worker was lost or could not begin."""
     box: str
+    """Core of the tile."""
     reason: str
 
     @classmethod

@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from survey_classifier.catalog.parts import part_path, write_part
 from survey_classifier.errors import TileError
+from survey_classifier.geometry import inside
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.scorer import Scorer, Scores
 from survey_classifier.mosaic.pixels import PixelSource
-from survey_classifier.run.rows import catalog_rows, inside, statuses
+from survey_classifier.run.rows import catalog_rows, statuses
 from survey_classifier.run.task import HISTOGRAM_BINS, TileContext, TileReceipt, TileTask
 from survey_classifier.stamps import Stamps, cut_stamps
 
@@ -31,7 +33,10 @@ class CutTile:
     """A tile between its stages: its task and its stamps."""
 
     task: TileTask
+    rows: npt.NDArray[np.intp]
+    """The sources that have a stamp: those whose pixel is one of the mosaic's."""
     stamps: Stamps
+    """One for each of `rows`."""
     cut_seconds: float
 
 
@@ -54,11 +59,10 @@ def cut_tile(context: TileContext, task: TileTask, mosaic: PixelSource) -> CutTi
     """
     start = time.perf_counter()
     with _stage(task, "cut"):
-        # A source off the mosaic has no pixels, even where its stamp would reach some.
-        here = inside(task)
-        x, y = np.where(here, task.x_px, np.nan), np.where(here, task.y_px, np.nan)
+        rows = np.flatnonzero(inside(task.x_px, task.y_px, context.mosaic_shape))
+        x, y = task.x_px[rows], task.y_px[rows]
         stamps = cut_stamps(mosaic, x, y, context.size_px, context.bands, context.level)
-    return CutTile(task, stamps, time.perf_counter() - start)
+    return CutTile(task, rows, stamps, time.perf_counter() - start)
 
 
 def finish_tile(context: TileContext, cut: CutTile, scorer: Scorer) -> TileReceipt:
@@ -81,18 +85,18 @@ def finish_tile(context: TileContext, cut: CutTile, scorer: Scorer) -> TileRecei
     start = time.perf_counter()
     task, stamps = cut.task, cut.stamps
     with _stage(task, "finish"):
-        status = statuses(task, stamps, context.membership.min_valid_fraction)
-        good = np.flatnonzero(status == Status.CLASSIFIED.value)
+        status = statuses(task, cut.rows, stamps, context.membership.min_valid_fraction)
+        good = np.flatnonzero(status[cut.rows] == Status.CLASSIFIED.value)
         # Without a rejected source there is no need of a copy: stamps fill most of the memory.
         scored = scorer.score(stamps if len(good) == len(stamps) else stamps.take(good))
         score_seconds = time.perf_counter() - start
-        scores = _scatter(scored, good, len(stamps))
-        rows = catalog_rows(context, task, stamps, status, scores)
+        scores = _scatter(scored, cut.rows[good], len(status))
+        rows = catalog_rows(context, task, cut.rows, stamps, status, scores)
         path = part_path(context.parts, task.tile.name)
         write_part(path, rows, context.schema, context.provenance)
     return TileReceipt(
         task.tile.name,
-        len(stamps),
+        len(status),
         dict(Counter(rows["status"].to_pylist())),
         len(good),
         cut.cut_seconds,

@@ -1,17 +1,14 @@
 """Reading columns out of table files: CSV, FITS, VOTable and Parquet.
 
-Owns the recognition of the format (by content, never by suffix), the translation of foreign
-errors, and the conversion of a column to text, numbers or degrees. Does not know what a source
-or a redshift is.
+Owns the recognition of the format (by content, never by suffix) and the translation of foreign
+errors. Does not own what the cells mean (``cells``), or what a source or a redshift is.
 
 CSV cells stay text until somebody asks for numbers: an id of nineteen digits or one with leading
 zeros would not survive a guess of its type.
 """
 
-import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 from xml.parsers.expat import ExpatError
@@ -19,19 +16,18 @@ from xml.parsers.expat import ExpatError
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from astropy import units as u
 from astropy.io import fits, votable
 from astropy.table import meta as table_meta
 from astropy.utils.exceptions import AstropyWarning
 
 from survey_classifier.errors import SourcesError
+from survey_classifier.settings import nearest_name
+from survey_classifier.sources.cells import RawTable
 
-__all__ = ["RawTable", "read_table"]
+__all__ = ["read_table"]
 
-_MISSING_TEXT = ("", "--", "-", "na", "n/a", "nan", "none", "null")
 _SNIFF_BYTES = 4096
 _VOPARQUET_CONTENT = b"IVOA.VOTable-Parquet.content"
 _ASTROPY_META = b"table_meta_yaml"
@@ -46,76 +42,6 @@ _UNREADABLE = (
     ExpatError,
     fits.VerifyError,
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RawTable:
-    """Some columns of a table file, as they stand in it.
-
-    Raises
-    ------
-    SourcesError
-        By the reading methods, when a cell is not what is asked for.
-    """
-
-    path: Path
-    """The file, for messages."""
-    data: pa.Table
-    """The columns, one cell a row; null where the file says that there is no value."""
-    units: Mapping[str, str]
-    """Units that the file states, by column name."""
-
-    def __len__(self) -> int:
-        return int(self.data.num_rows)
-
-    def text(self, name: str) -> npt.NDArray[np.object_]:
-        """Return a column as stripped ``str``, '' where there is no value; shape (n,)."""
-        column = self.data.column(name)
-        if pa.types.is_floating(column.type):
-            raise SourcesError(
-                f"column {name!r} of {self.path} holds floating-point numbers where names or "
-                "classes are expected: they lose digits; store it as text or whole numbers"
-            )
-        text = pc.utf8_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))
-        return np.array(text.to_pylist(), dtype=object)
-
-    def numbers(self, name: str) -> npt.NDArray[np.float64]:
-        """Return a column as float64, NaN where there is no value; shape (n,)."""
-        column = self.data.column(name)
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            return self._parse(name, self.text(name))
-        return _float64(column)
-
-    def angles_deg(self, name: str) -> npt.NDArray[np.float64]:
-        """Return a column of angles in degrees, NaN where there is no value; shape (n,).
-
-        A column whose unit the file doesn't state is in degrees already.
-        """
-        values = self.numbers(name)
-        stated = self.units.get(name, "")
-        if not stated:
-            return values
-        unit = u.Unit(stated, parse_strict="silent")
-        if not unit.is_equivalent(u.deg):
-            raise SourcesError(
-                f"column {name!r} of {self.path} has the unit {stated!r}, which is no angle: "
-                "state deg, rad or hourangle"
-            )
-        return np.asarray(values * unit.to(u.deg), dtype=np.float64)
-
-    def _parse(self, name: str, text: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
-        values = np.full(len(text), np.nan)
-        for row, cell in enumerate(text):
-            if cell.lower() in _MISSING_TEXT:
-                continue
-            try:
-                values[row] = float(cell)
-            except ValueError:
-                raise SourcesError(
-                    f"column {name!r} of {self.path}, row {row + 1}: {cell!r} is not a number "
-                    "(angles are in decimal degrees, missing values are left empty)"
-                ) from None
-        return values
 
 
 def read_table(path: Path, columns: Iterable[str]) -> RawTable:
@@ -220,11 +146,19 @@ def _read_fits(path: Path, wanted: list[str]) -> RawTable:
         arrays, units = {}, {}
         for name in wanted:
             column = hdu.columns[name]
-            values = np.asarray(hdu.data[name])
-            is_null = None if column.null is None else values == column.null
-            arrays[name] = _arrow(path, name, values, is_null)
+            raw = np.asarray(hdu.data)[name]
+            arrays[name] = _arrow(path, name, np.asarray(hdu.data[name]), _fits_null(column, raw))
             units[name] = str(column.unit or "")
     return RawTable(path, pa.table(arrays), units)
+
+
+def _fits_null(column: fits.Column, raw: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """Return where a FITS column has no value: TNULL is a raw cell, before TSCAL and TZERO."""
+    if column.null is None:
+        return None
+    if raw.dtype.kind == "S":  # an ASCII table
+        return np.asarray(np.char.strip(raw) == str(column.null).strip().encode())
+    return np.asarray(raw == column.null)
 
 
 def _read_votable(path: Path, wanted: list[str]) -> RawTable:
@@ -252,11 +186,6 @@ def _arrow(
     return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=is_null)
 
 
-def _float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    filled = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
-    return np.asarray(filled.to_numpy(), dtype=np.float64)
-
-
 def _require(path: Path, present: Iterable[str], wanted: Iterable[str]) -> None:
     names = list(present)
     for name in wanted:
@@ -269,12 +198,9 @@ def _require(path: Path, present: Iterable[str], wanted: Iterable[str]) -> None:
 
 
 def _suggestion(name: str, names: list[str]) -> str:
-    by_lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {by_lower[near[0]]!r}?"
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"it has {shown}"
+    # To the general rule, RA is nothing like ra.
+    same = [known for known in names if known.lower() == name.lower()]
+    return f"did you mean {same[0]!r}?" if same else nearest_name(name, set(names))
 
 
 def _refuse_vector(path: Path, name: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """Spectroscopic redshifts: one row an object, matched to sources by position.
 
-Owns the reduction of repeated spectra and the match on the sky. Does not say what a redshift
-means for membership (``membership.redshift``).
+Owns the table and the match on the sky. Does not own the reduction of repeated spectra
+(``repeats``), nor say what a redshift means for membership (``membership.redshift``).
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
 
 from survey_classifier.errors import SourcesError
-from survey_classifier.sources.formats import RawTable, read_table
+from survey_classifier.settings import Settings
+from survey_classifier.sources.cells import RawTable
+from survey_classifier.sources.digest import Column, content_digest
+from survey_classifier.sources.formats import read_table
+from survey_classifier.sources.repeats import best_spectra, object_names
+from survey_classifier.sources.sky import nearest_within, on_unit_sphere
 
 __all__ = [
     "RedshiftColumns",
@@ -22,24 +26,25 @@ __all__ = [
     "read_redshifts",
 ]
 
-_ARCSEC_RAD = np.pi / (180 * 3600)
 _MAX_RADIUS_ARCSEC = 3600.0
 # Beyond these no redshift was ever measured; -1, -9, -99, 99 are marks of a missing one.
 _MIN_Z, _MAX_Z = -1.0, 20.0
 _UNKNOWN_WARNING = -1
 
 
-@dataclass(frozen=True, slots=True)
-class RedshiftColumns:
-    """Which columns of a table hold what; None where the table has no such column."""
+class RedshiftColumns(Settings):
+    """Which columns of a table hold what: ``columns`` of ``[redshifts]`` in a run file.
 
-    id: str
-    """Name or number of the object; the spectra of one object share it."""
-    ra: str
+    None where the table has no such column.
+    """
+
+    id: str = "object_id"
+    """Name or number of the object; the spectra of one object share it (and their place)."""
+    ra: str = "ra"
     """ICRS right ascension, degrees unless the file states another unit."""
-    dec: str
+    dec: str = "dec"
     """ICRS declination, degrees unless the file states another unit."""
-    z: str
+    z: str = "z"
     """Heliocentric redshift."""
     z_err: str | None = None
     """Its uncertainty."""
@@ -103,6 +108,18 @@ class Redshifts:
     def __len__(self) -> int:
         return len(self.object_id)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over all content: ids, positions, redshifts, warnings, classes, order."""
+        numbers: dict[str, Column] = {
+            "ra": self.ra_deg,
+            "dec": self.dec_deg,
+            "z": self.z,
+            "z_err": self.z_err,
+            "z_warning": self.z_warning,
+        }
+        return content_digest([*self.object_id, *self.spec_class], numbers)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RedshiftMatch:
@@ -119,8 +136,13 @@ class RedshiftMatch:
 def read_redshifts(path: Path, columns: RedshiftColumns) -> Redshifts:
     """Read redshifts from a CSV, FITS, VOTable or Parquet file, one row an object.
 
-    Of several spectra of one object (same id) one is kept: first those with warning 0, then the
-    smallest uncertainty (unknown last), then the order of the file. Rows without a position, or
+    Spectra are of one object if they have the same id and lie within 2 arcsec of each other,
+    directly or through others. An id that stands at several places, such as 0 or -9999 for "not
+    in the photometric list", is no name of an object: the second place is called '0#2', and so
+    on in the order of the file.
+
+    Of several spectra of one object one is kept: first those with warning 0, then the smallest
+    uncertainty (unknown last), then the order of the file. Rows without a position, or
     without a redshift (empty, or not in -1 < z < 20), are no spectra and are passed over; an
     uncertainty that is not positive is unknown. Objects come in the order of their first row.
 
@@ -145,7 +167,10 @@ def read_redshifts(path: Path, columns: RedshiftColumns) -> Redshifts:
             f"none of the {len(table)} rows of {path} has a position and a redshift: "
             f"check the columns {columns.ra!r}, {columns.dec!r}, {columns.z!r}"
         )
-    return spectra.take(_best_rows(spectra, np.flatnonzero(usable)))
+    rows = np.flatnonzero(usable)
+    object_id = object_names(spectra.object_id[rows], spectra.ra_deg[rows], spectra.dec_deg[rows])
+    best = best_spectra(object_id, spectra.z_warning[rows], spectra.z_err[rows])
+    return spectra.take(rows[best], object_id[best])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,9 +185,9 @@ class _Spectra:
     z_warning: npt.NDArray[np.int32]
     spec_class: npt.NDArray[np.object_]
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Redshifts:
+    def take(self, rows: npt.NDArray[np.int64], object_id: npt.NDArray[np.object_]) -> Redshifts:
         return Redshifts(
-            self.object_id[rows],
+            object_id,
             self.ra_deg[rows],
             self.dec_deg[rows],
             self.z[rows],
@@ -217,18 +242,6 @@ def _warnings(table: RawTable, name: str | None) -> npt.NDArray[np.int32]:
     return values.astype(np.int32)
 
 
-def _best_rows(spectra: _Spectra, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return one of ``rows`` for each object, objects in the order of their first row."""
-    _, first, code = np.unique(
-        spectra.object_id[rows].astype(str), return_index=True, return_inverse=True
-    )
-    z_err = np.nan_to_num(spectra.z_err[rows], nan=np.inf)
-    warned = spectra.z_warning[rows] != 0
-    by_rank = np.lexsort((rows, z_err, warned, first[code]))
-    _, best = np.unique(first[code][by_rank], return_index=True)
-    return rows[by_rank[best]]
-
-
 def match_redshifts(
     sources_ra: npt.NDArray[np.float64],
     sources_dec: npt.NDArray[np.float64],
@@ -264,34 +277,12 @@ def match_redshifts(
     ambiguous = np.zeros(n_source, dtype=np.bool_)
     located = np.flatnonzero(np.isfinite(sources_ra) & np.isfinite(sources_dec))
     if len(located) and len(redshifts):
-        near, n_near, chord = _nearest(
-            _unit_vectors(sources_ra[located], sources_dec[located]),
-            _unit_vectors(redshifts.ra_deg, redshifts.dec_deg),
+        near, n_near, separation[located] = nearest_within(
+            on_unit_sphere(sources_ra[located], sources_dec[located]),
+            on_unit_sphere(redshifts.ra_deg, redshifts.dec_deg),
             radius_arcsec,
         )
         index[located] = near
-        separation[located] = 2 * np.arcsin(chord / 2) / _ARCSEC_RAD
         n_claims = np.bincount(near[near >= 0], minlength=len(redshifts))
         ambiguous[located] = (n_near > 1) | ((near >= 0) & (n_claims[near] > 1))
     return RedshiftMatch(index, separation.astype(np.float32), ambiguous)
-
-
-def _nearest(
-    sources: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], radius_arcsec: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return row (-1 = none), number within the radius (up to 2) and chord (NaN = none)."""
-    # The tree leaves out points at its bound, the radius includes them.
-    bound = np.nextafter(2 * np.sin(radius_arcsec * _ARCSEC_RAD / 2), 1.0)
-    nearest_two = KDTree(targets).query(sources, k=[1, 2], distance_upper_bound=bound)
-    chords, rows = (np.asarray(column) for column in nearest_two)  # each (n_source, 2)
-    found = np.isfinite(chords)
-    near = np.where(found[:, 0], rows[:, 0], -1).astype(np.int64)
-    n_near = found.sum(axis=1).astype(np.int64)
-    return near, n_near, np.where(found[:, 0], chords[:, 0], np.nan)
-
-
-def _unit_vectors(
-    ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    return np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])

@@ -4,16 +4,19 @@ Owns the value :class:`Sources` and what makes a source list valid. Does not own
 (``sources.formats``), pixel positions or the ownership of sources by tiles (``geometry``).
 """
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from survey_classifier.errors import SourcesError
-from survey_classifier.sources.formats import RawTable, read_table
+from survey_classifier.settings import Settings
+from survey_classifier.sources.cells import RawTable
+from survey_classifier.sources.digest import Column, content_digest
+from survey_classifier.sources.formats import read_table
 
 __all__ = ["SourceColumns", "Sources", "read_sources"]
 
@@ -21,9 +24,8 @@ __all__ = ["SourceColumns", "Sources", "read_sources"]
 _MAX_ABS_MAG = 90.0
 
 
-@dataclass(frozen=True, slots=True)
-class SourceColumns:
-    """Which columns of a table hold what.
+class SourceColumns(Settings):
+    """Which columns of a table hold what: ``columns`` of ``[sources]`` in a run file.
 
     Angles are in degrees unless the file states another unit.
     """
@@ -34,10 +36,10 @@ class SourceColumns:
     """ICRS right ascension."""
     dec: str = "dec"
     """ICRS declination."""
-    mag: Mapping[str, str] = field(default_factory=dict)
-    """Band to column of its magnitude, as observed (not dereddened)."""
     ebv: str | None = None
     """Column of E(B-V) in mag; None when the table has none."""
+    mag: dict[str, str] = Field(default_factory=dict)
+    """Band to column of its magnitude, as observed (not dereddened)."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,19 +96,9 @@ class Sources:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over all content: ids, positions, bands, magnitudes, E(B-V), order."""
-        state = hashlib.sha256()
-        numbers = {"ra": self.ra_deg, "dec": self.dec_deg, "ebv": self.ebv}
+        numbers: dict[str, Column] = {"ra": self.ra_deg, "dec": self.dec_deg, "ebv": self.ebv}
         numbers |= {f"mag {band}": self.mag[band] for band in sorted(self.mag)}
-        texts = [*self.source_id, *numbers]
-        for text in texts:
-            content = text.encode()
-            # The length in front keeps ("ab", "c") apart from ("a", "bc").
-            state.update(len(content).to_bytes(8, "little") + content)
-        for values in numbers.values():
-            # One bit pattern for every NaN.
-            canonical = np.where(np.isnan(values), np.nan, values).astype("<f8")
-            state.update(canonical.tobytes())
-        return state.hexdigest()
+        return content_digest(self.source_id, numbers)
 
     def _check_lengths(self) -> None:
         columns = {"ra_deg": self.ra_deg, "dec_deg": self.dec_deg, "ebv": self.ebv, **self.mag}

@@ -8,6 +8,7 @@ the shares of nucleated, blue and ultra-diffuse galaxies.
 import numpy as np
 import numpy.typing as npt
 
+from survey_classifier.membership.redshift import SPEED_OF_LIGHT_KM_S, RedshiftCuts
 from survey_classifier.synthetic.colors import member_colors
 from survey_classifier.synthetic.population import (
     Population,
@@ -29,8 +30,9 @@ Float = npt.NDArray[np.float64]
 
 DISTANCE_MODULUS = 34.29
 KPC_PER_ARCSEC = 0.349
-Z_CLUSTER = 0.01754
-_SIGMA_Z = 1040.0 * (1 + Z_CLUSTER) / 299792.458
+_CLUSTER = RedshiftCuts()
+Z_CLUSTER = _CLUSTER.z_cluster
+_SIGMA_Z = _CLUSTER.sigma_km_s * (1 + Z_CLUSTER) / SPEED_OF_LIGHT_KM_S
 
 _V_EDGES = np.arange(14.0, 24.0)
 _COUNT_DEG2 = np.cumsum([0, 17, 30, 71, 101, 118, 193, 301, 328, 365], dtype=np.float64)

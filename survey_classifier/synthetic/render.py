@@ -152,7 +152,7 @@ def _add(image: Image, gaussians: _Gaussians, half: int) -> None:
 def _evaluate(
     gaussians: _Gaussians, x0: npt.NDArray[np.int64], y0: npt.NDArray[np.int64], side: int
 ) -> Image:
-    """Return stamps ``(n, side, side)`` of Gaussians sampled at the pixel centres."""
+    """Return stamps ``(n, side, side)`` of Gaussians sampled at the pixel centers."""
     offset = np.arange(side)
     u = (offset + (x0 - gaussians.x_px)[:, None])[:, None, :].astype(np.float32)  # (n, 1, s)
     v = (offset + (y0 - gaussians.y_px)[:, None])[:, :, None].astype(np.float32)  # (n, s, 1)

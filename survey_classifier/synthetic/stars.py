@@ -7,6 +7,7 @@ of the Galaxy in the direction of Perseus, good to some 40 %.
 import numpy as np
 import numpy.typing as npt
 
+from survey_classifier.membership.redshift import SPEED_OF_LIGHT_KM_S
 from survey_classifier.synthetic.colors import star_colors
 from survey_classifier.synthetic.population import Population, magnitudes_from_counts
 
@@ -17,7 +18,7 @@ Float = npt.NDArray[np.float64]
 _R_EDGES = np.array([12.0, 14.0, 16.0, 18.0, 20.0, 22.0])
 _COUNT_DEG2 = np.array([0.2, 0.9, 3.2, 8.1, 16.7, 31.0]) * 1e3
 _FAINT_COUNT_DEG2 = 22e3
-_DISPERSION_Z = 120.0 / 299792.458
+_DISPERSION_Z = 120.0 / SPEED_OF_LIGHT_KM_S
 
 
 def draw_stars(rng: np.random.Generator, n: int) -> Population:

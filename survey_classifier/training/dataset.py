@@ -15,10 +15,11 @@ from scipy.spatial import KDTree
 from survey_classifier.errors import SourcesError
 from survey_classifier.geometry import TileGrid
 from survey_classifier.model.card import DataDigest, ModelCard
-from survey_classifier.model.checkpoint import file_digest
 from survey_classifier.model.inputs import cut_size_px, pyramid_level, require_mosaic
 from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.formats import read_table
+from survey_classifier.sources.sky import SAME_OBJECT_ARCSEC, chord_of_separation, on_unit_sphere
 from survey_classifier.stamps import Stamps, cut_stamps
 from survey_classifier.training.recipes import (
     DataSettings,
@@ -26,7 +27,6 @@ from survey_classifier.training.recipes import (
     Recipe,
     ThumbnailSettings,
 )
-from survey_classifier.training.split import SAME_OBJECT_ARCSEC, on_unit_sphere, separation_chord
 from survey_classifier.training.thumbnails import (
     ThumbnailFrame,
     read_thumbnails,
@@ -150,7 +150,7 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
         blocks.append(stamps.take(usable))
         table = recipe.path(data.table)
         digests += [
-            DataDigest(name=table.name, sha256=file_digest(table), n=len(usable)),
+            DataDigest(name=table.name, sha256=table_digest(table), n=len(usable)),
             origin,
         ]
     return TrainingSet(_joined(labels), tuple(blocks), tuple(digests), card.classes)
@@ -224,7 +224,7 @@ def _without_known(labels: Labels, earlier: Sequence[Labels]) -> Labels:
     known = _joined(earlier)
     tree = KDTree(on_unit_sphere(known.ra_deg, known.dec_deg))
     distance, _ = tree.query(on_unit_sphere(labels.ra_deg, labels.dec_deg))
-    return labels.take(np.asarray(distance) > separation_chord(SAME_OBJECT_ARCSEC))
+    return labels.take(np.asarray(distance) > chord_of_separation(SAME_OBJECT_ARCSEC))
 
 
 def _joined(labels: Sequence[Labels]) -> Labels:
@@ -275,10 +275,7 @@ def _cut_from_mosaic(mosaic: Mosaic, card: ModelCard, labels: Labels) -> Stamps:
     grid = TileGrid(mosaic.shape, READ_PX)
     row, col = grid.owner(x, y)
     owner = row * grid.n_cols + col
-    stamps = cut_stamps(mosaic, np.full(len(x), np.nan), y, size_px, card.bands, level)
-    for tile in np.unique(owner):
-        rows = np.flatnonzero(owner == tile)
-        part = cut_stamps(mosaic, x[rows], y[rows], size_px, card.bands, level)
-        for name in ("flux", "offset_px", "valid_fraction", "center_valid", "mask_fraction"):
-            getattr(stamps, name)[rows] = getattr(part, name)
-    return stamps
+    order = np.argsort(owner, kind="stable")
+    pieces = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
+    cuts = [cut_stamps(mosaic, x[rows], y[rows], size_px, card.bands, level) for rows in pieces]
+    return Stamps.join(cuts).take(np.argsort(order))

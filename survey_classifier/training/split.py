@@ -7,29 +7,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from survey_classifier.errors import SourcesError
+from survey_classifier.sources.sky import object_groups
 
-__all__ = ["SAME_OBJECT_ARCSEC", "on_unit_sphere", "separation_chord", "strip_folds"]
+__all__ = ["strip_folds"]
 
 FloatArray = npt.NDArray[np.float64]
-
-SAME_OBJECT_ARCSEC = 2.0
-"""Positions this close are one object."""
-
-
-def on_unit_sphere(ra_deg: FloatArray, dec_deg: FloatArray) -> FloatArray:
-    """Return unit vectors, shape ``(n, 3)``."""
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
-def separation_chord(separation_arcsec: float) -> float:
-    """Return the straight distance of unit vectors that are so far apart on the sky."""
-    return float(2 * np.sin(np.radians(separation_arcsec / 3600) / 2))
 
 
 def strip_folds(
@@ -37,7 +21,7 @@ def strip_folds(
 ) -> npt.NDArray[np.int64]:
     """Return the fold of each object.
 
-    Objects that are one by `SAME_OBJECT_ARCSEC`, directly or through others, share a fold;
+    Objects that are one by `object_groups` share a fold;
     groups are laid out along the axis and cut where the count passes each n-th part.
 
     Parameters
@@ -54,7 +38,7 @@ def strip_folds(
     SourcesError
         If a fold would have no object.
     """
-    group = _groups(ra_deg, dec_deg)
+    group = object_groups(ra_deg, dec_deg)
     along = dec_deg if axis == "dec" else _unwrapped(ra_deg)
     n_in_group = np.bincount(group)
     place = np.bincount(group, weights=along) / n_in_group
@@ -68,15 +52,6 @@ def strip_folds(
             f"{len(order)} separate objects are too few for {n_folds} folds; choose fewer n_folds"
         )
     return fold_of_group[group]
-
-
-def _groups(ra_deg: FloatArray, dec_deg: FloatArray) -> npt.NDArray[np.int64]:
-    """Return the number of the group of each object."""
-    n = len(ra_deg)
-    tree = KDTree(on_unit_sphere(ra_deg, dec_deg))
-    pairs = tree.query_pairs(separation_chord(SAME_OBJECT_ARCSEC), output_type="ndarray")
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(links, directed=False)[1].astype(np.int64)
 
 
 def _unwrapped(ra_deg: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.geometry import Box, nearest_pixel, overlap, stamp_start
+from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.stamps import MASK_BITS, Stamps
 
 __all__ = ["ThumbnailFrame", "read_thumbnails", "thumbnails_digest"]
@@ -77,12 +78,14 @@ def read_thumbnails(
                 flux[row][:, *slices[1]] = image[:, *slices[0]]
             offset[row] = x - nearest_pixel(x), y - nearest_pixel(y)
     valid = np.asarray(np.isfinite(flux).all(axis=1))
+    center = valid[:, size_px // 2, size_px // 2]
     return Stamps(
         bands=frame.bands,
         flux=flux,
         offset_px=offset,
         valid_fraction=valid.mean(axis=(1, 2)).astype(np.float32),
-        center_valid=valid[:, size_px // 2, size_px // 2],
+        center_mask=np.where(center, 0, MaskBit.NO_DATA).astype(np.uint8),
+        sticks_out=np.zeros(len(names), dtype=np.bool_),
         mask_fraction=np.zeros((len(names), len(MASK_BITS)), dtype=np.float32),
         scale_arcsec=frame.scale_arcsec,
     )

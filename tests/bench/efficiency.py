@@ -8,7 +8,7 @@ import numpy as np
 
 from survey_classifier import classify, plan, simulate
 from survey_classifier.model.scorer import TorchScorer
-from survey_classifier.mosaic.pixels import SkyGrid
+from survey_classifier.mosaic.sky import SkyGrid
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.stamps import cut_stamps
 from tests.bench.result import Result, paired_seconds

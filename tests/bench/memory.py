@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tomli_w
 
-from survey_classifier.mosaic.pixels import SkyGrid
+from survey_classifier.mosaic.sky import SkyGrid
 from tests import small_run
 from tests.bench.field import BANDS, make_field, wcs_of
 from tests.bench.result import Result

@@ -1,10 +1,10 @@
 """Reading any FITS image with a celestial WCS.
 
-Owns HDU look-up, zero points from headers and the unit conversion to nJy. Does not own masks
-or file layouts of particular surveys.
+Owns HDU look-up, zero points from headers and the unit conversion to nJy. Does not own the WCS
+(``header_wcs``), nor masks or file layouts of particular surveys.
 """
 
-import warnings
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,17 +15,23 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
+from survey_classifier.mosaic.readers.header_wcs import equatorial_wcs
 
 __all__ = ["FitsExposure", "open_fits"]
 
 ZERO_POINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "ZP_STACK", "PHOTZP")
 PSF_KEYWORD = "PSFFWHM"
+ALL_BITS = 255
+NOT_OURS = (
+    "a mask plane must hold this package's mask bits (MaskBit, integers 0 to 255): "
+    "map the survey's planes to them, or leave mask_hdu out"
+)
 NJY_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy, ``-2.5 log10(1e-9 / 3631)`` to 0.0003 mag (Oke & Gunn 1983)."""
 
@@ -44,14 +50,8 @@ class FitsExposure:
     wcs: WCS
     njy_per_count: float
     """What counts are multiplied with; 1 for display units."""
-
-    @property
-    def identity(self) -> str:
-        """See `Exposure.identity`."""
-        status = self.path.stat()
-        keys = (self.path.name, status.st_size, status.st_mtime_ns, self.hdu, self.coverage_hdu,
-                self.mask_hdu, self.band, self.njy_per_count)  # fmt: skip
-        return repr(keys)
+    identity: str
+    """See `Exposure.identity`."""
 
     def read(self, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         """See `Exposure.read`.
@@ -59,17 +59,28 @@ class FitsExposure:
         Raises
         ------
         MosaicError
-            If the file cannot be read there, as when it is truncated.
+            If the file cannot be read there, or its mask plane has other bits than `MaskBit`.
         """
         with _opened(self.path) as hdus:
             flux = _section(hdus[self.hdu], box).astype(np.float32) * np.float32(self.njy_per_count)
             mask = np.zeros(box.shape, dtype=np.uint8)
             if self.mask_hdu is not None:
-                mask |= _section(hdus[self.mask_hdu], box).astype(np.uint8)
+                mask = self._mask(_section(hdus[self.mask_hdu], box))
             if self.coverage_hdu is not None:
                 flux[_section(hdus[self.coverage_hdu], box) == 0] = np.nan
-        flux[~np.isfinite(flux) | ((mask & MaskBit.NO_DATA) != 0)] = np.nan
+        empty = ~np.isfinite(flux) | ((mask & np.uint8(MaskBit.NO_DATA)) != 0)
+        flux[empty] = np.nan
+        mask[empty] |= np.uint8(MaskBit.NO_DATA)
         return flux, mask
+
+    def _mask(self, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """Return a window of the mask plane; `_require_mask` saw only its header."""
+        low, high = plane.min(), plane.max()
+        if plane.dtype.kind not in "iu" or low < 0 or high > ALL_BITS:
+            raise MosaicError(
+                f"HDU {self.mask_hdu} of {self.path} holds {low if low < 0 else high}; {NOT_OURS}"
+            )
+        return plane.astype(np.uint8)
 
 
 def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
@@ -85,8 +96,8 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
     Raises
     ------
     MosaicError
-        If the file is missing or unreadable, an HDU is not there or no image, the WCS is not
-        celestial, or the zero point is unknown.
+        If the file is missing or unreadable, an HDU is not there or no image, the mask plane is
+        not one of `MaskBit`, the WCS is not equatorial, or the zero point is unknown.
     """
     with _opened(path) as hdus:
         _require_whole(hdus, path)
@@ -94,19 +105,25 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
         header, shape = hdus[number].header, hdus[number].shape
         coverage = _plane(hdus, settings.coverage_hdu, shape, path)
         mask = _plane(hdus, settings.mask_hdu, shape, path)
+        if mask is not None:
+            _require_mask(hdus[mask].header, mask, path)
         zero_point = _zero_point(header, settings, path)
-        psf = settings.psf_fwhm_arcsec or header.get(PSF_KEYWORD)
+        psf = settings.psf_fwhm_arcsec or _psf(header, path)
         band = BandInfo(settings.band, settings.unit, zero_point, psf, (path.name,))
         scale = 1.0 if zero_point is None else 10 ** (0.4 * (NJY_ZERO_POINT - zero_point))
-        wcs = _wcs(header, path, number)
-        return FitsExposure(path, number, coverage, mask, band, shape, wcs, scale)
+        # Not the time of the file: a copy of it is the same image.
+        keys = (path.name, path.stat().st_size, number, coverage, mask, band, scale,
+                hashlib.sha256(header.tostring().encode()).hexdigest())  # fmt: skip
+        wcs = equatorial_wcs(header, f"HDU {number} of {path}")
+        return FitsExposure(path, number, coverage, mask, band, shape, wcs, scale, repr(keys))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[fits.HDUList]:
     """Open a file; the one place where its problems become ours."""
     try:
-        with path.open("rb") as stream, fits.open(stream, memmap=True) as hdus:
+        # Not mapped: astropy maps no scaled integers, and sections are read by window anyhow.
+        with path.open("rb") as stream, fits.open(stream, memmap=False) as hdus:
             yield hdus
     except FileNotFoundError as error:
         raise MosaicError(f"no such file: {path}") from error
@@ -167,6 +184,14 @@ def _plane(
     return number
 
 
+def _require_mask(header: fits.Header, number: int, path: Path) -> None:
+    """Refuse a plane that by its header cannot hold `MaskBit` values."""
+    planes = [card for card in header if card.startswith("MP_")]
+    problem = f"has the planes of a survey ({planes[0]})" if planes else "holds floats"
+    if planes or header["BITPIX"] < 0:
+        raise MosaicError(f"HDU {number} of {path} {problem}; {NOT_OURS}")
+
+
 def _zero_point(header: fits.Header, settings: MosaicInput, path: Path) -> float | None:
     """Return the magnitude of one count: the file's own, else the declared one."""
     if settings.unit == "display":
@@ -176,7 +201,13 @@ def _zero_point(header: fits.Header, settings: MosaicInput, path: Path) -> float
     own = settings.zero_point_keyword
     for keyword in (own,) if own else ZERO_POINT_KEYWORDS:
         if keyword in header:
-            return float(header[keyword])
+            value = _number(header[keyword])
+            if not np.isfinite(value):
+                raise MosaicError(
+                    f"the zero point of {path} is no number ({keyword} = {header[keyword]!r}); "
+                    "mend it, or name another keyword as zero_point_keyword"
+                )
+            return value
     if settings.zero_point is not None:
         return settings.zero_point
     raise MosaicError(
@@ -185,14 +216,22 @@ def _zero_point(header: fits.Header, settings: MosaicInput, path: Path) -> float
     )
 
 
-def _wcs(header: fits.Header, path: Path, number: int) -> WCS:
-    """Return the celestial WCS of a header."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(header)
-    if not wcs.has_celestial or wcs.naxis != 2:
+def _psf(header: fits.Header, path: Path) -> float | None:
+    """Return the seeing in arcsec, None where the file does not say."""
+    if PSF_KEYWORD not in header:
+        return None
+    value = _number(header[PSF_KEYWORD])
+    if not (np.isfinite(value) and value > 0):
         raise MosaicError(
-            f"HDU {number} of {path} has no celestial WCS (CTYPE1 = "
-            f"{header.get('CTYPE1', 'absent')!r}); add one, a plate solution for example"
+            f"{path} has no sound seeing ({PSF_KEYWORD} = {header[PSF_KEYWORD]!r}); "
+            "set psf_fwhm_arcsec"
         )
-    return wcs
+    return value
+
+
+def _number(value: Any) -> float:  # noqa: ANN401 - any FITS value
+    """Return a header's value as a number, NaN where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")

@@ -12,6 +12,7 @@ from survey_classifier.membership.flags import Flag, Status
 from survey_classifier.stamps import MASK_BITS
 
 __all__ = [
+    "PIXEL_COLUMN_NAMES",
     "class_column",
     "color_columns",
     "magnitude_column",
@@ -23,6 +24,10 @@ __all__ = [
 
 _SHARE = (0.0, 1.0)
 _NO_EVIDENCE = "not computed yet: NaN"
+
+
+PIXEL_COLUMN_NAMES = ("valid_fraction", *(f"mask_{str(bit.name).lower()}" for bit in MASK_BITS))
+"""What a stamp is made of, in the order of the catalog."""
 
 
 def source_columns() -> tuple[Column, ...]:
@@ -217,7 +222,7 @@ def pixel_columns() -> tuple[Column, ...]:
     """Return how good the stamp was, and the position's HEALPix index."""
     return (
         Column(
-            "valid_fraction",
+            PIXEL_COLUMN_NAMES[0],
             "float32",
             "",
             "stat.filling",
@@ -226,14 +231,14 @@ def pixel_columns() -> tuple[Column, ...]:
         ),
         *(
             Column(
-                f"mask_{str(bit.name).lower()}",
+                name,
                 "float32",
                 "",
                 "stat.filling",
                 f"Share of the stamp's pixels with mask bit {bit.name} in any band; NaN: no stamp",
                 _SHARE,
             )
-            for bit in MASK_BITS
+            for name, bit in zip(PIXEL_COLUMN_NAMES[1:], MASK_BITS, strict=True)
         ),
         Column(
             "_healpix_29",

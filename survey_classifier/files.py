@@ -1,0 +1,78 @@
+"""Files that appear complete or not at all.
+
+Owns the atomic writing of a file. Does not own what is in it.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["remove_leftovers", "replacing", "write_text"]
+
+LEFTOVERS = ".*.tmp"
+"""Pattern of what an interrupted write leaves behind."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file under a temporary name; it takes its own when the block ends well.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is replaced, its folder is made.
+
+    Yields
+    ------
+    Path
+        The temporary name, in the same folder, where nothing is yet.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; the old one is untouched then.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        # Else a power cut could leave the name without the bytes.
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once, in UTF-8.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        Its content.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what interrupted writes left in a folder; call it while nobody writes there.
+
+    Parameters
+    ----------
+    folder
+        It need not exist.
+    """
+    for path in folder.glob(LEFTOVERS):
+        if path.is_file():
+            path.unlink(missing_ok=True)

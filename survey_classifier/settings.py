@@ -17,6 +17,8 @@ from survey_classifier.errors import ConfigError
 
 __all__ = ["Settings", "expand_path", "nearest_name", "read_settings"]
 
+MAX_SHOWN = 20
+"""Names that an error lists; a table may have hundreds of columns."""
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -95,8 +97,12 @@ def nearest_name(name: str, known: set[str]) -> str:
     known
         What there is.
     """
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), sorted(lower), n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {lower[near[0]]!r}?"
+    shown = sorted(known)[:MAX_SHOWN]
+    return f"known are {', '.join(shown)}{', ...' if len(known) > MAX_SHOWN else ''}"
 
 
 def expand_path(text: str, folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """Every definition file: its keys, units and UCDs, and its columns against the real tables."""
 
-import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -45,8 +44,8 @@ def load(path):
 
 
 def targets():
-    sources = {field.name for field in dataclasses.fields(SourceColumns)} - {"mag"}
-    redshifts = {field.name for field in dataclasses.fields(RedshiftColumns)}
+    sources = set(SourceColumns.model_fields) - {"mag"}
+    redshifts = set(RedshiftColumns.model_fields)
     return (
         {f"sources.{key}" for key in sources}
         | {f"sources.mag.{band}" for bands in EXTINCTION.values() for band in bands}

@@ -28,9 +28,9 @@ KERNEL_PX = 4
 """Width of the resampling kernel in pixels of the coarser of grid and image."""
 PAD_PX = 2
 """Pixels of the grid that are resampled around a box: the kernel's Jacobian is a difference."""
-RESAMPLING_BYTES = 256 * 2**20
+RESAMPLING_BYTES = 128 * 2**20
 """Memory of one resampling; larger boxes are resampled in pieces."""
-BYTES_PER_TARGET_PX, BYTES_PER_SOURCE_PX = 250, 30
+BYTES_PER_TARGET_PX, BYTES_PER_SOURCE_PX = 180, 20
 """Memory of a resampling for each pixel of the grid and of the image."""
 SMALLEST_PIECE_PX = 64
 """Smaller pieces would mostly be margin."""

@@ -193,14 +193,8 @@ def _require(path: Path, present: Iterable[str], wanted: Iterable[str]) -> None:
             raise SourcesError(f"the table {path} has several columns {name!r}: rename all but one")
         if name not in names:
             raise SourcesError(
-                f"the table {path} has no column {name!r}: {_suggestion(name, names)}"
+                f"the table {path} has no column {name!r}: {nearest_name(name, set(names))}"
             )
-
-
-def _suggestion(name: str, names: list[str]) -> str:
-    # To the general rule, RA is nothing like ra.
-    same = [known for known in names if known.lower() == name.lower()]
-    return f"did you mean {same[0]!r}?" if same else nearest_name(name, set(names))
 
 
 def _refuse_vector(path: Path, name: str) -> NoReturn:

@@ -93,7 +93,7 @@ def test_a_box_is_resampled_in_pieces_that_fit_the_memory(monkeypatch):
     windows = []
     original = Image.read
     monkeypatch.setattr(Image, "read", lambda self, box: windows.append(box) or original(self, box))
-    monkeypatch.setattr(regrid, "RESAMPLING_BYTES", 4_000_000)
+    monkeypatch.setattr(regrid, "RESAMPLING_BYTES", 2_000_000)
     pieces = read_onto(exposure, wcs, Box(0, 250, 0, 200))
     assert len(windows) > 4
     for one, other in zip(whole, pieces, strict=True):

@@ -217,6 +217,17 @@ def test_a_store_that_was_copied_in_part_is_refused(tmp_path, pixels, plane, lev
 
 
 @pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_shard_that_was_cut_off_is_said(tmp_path, pixels, size):
+    path = tmp_path / "m.zarr"
+    write(path, pixels).finish()
+    shard = path / "i" / "0" / "flux" / "c" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:size])
+    with pytest.raises(MosaicError, match=r"cannot read band i, level 0, y 0:9, x 0:9"):
+        Mosaic.open(path).read(Box(0, 9, 0, 9), ("g", "i"))
+
+
+@pytest.mark.usefixtures("small_shards")
 def test_shards_without_data_are_files_too(tmp_path, pixels):
     pixels[0][:] = np.nan
     mosaic = write(tmp_path / "m.zarr", pixels).finish()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from filelock import FileLock
 
@@ -376,3 +377,27 @@ def test_the_plan_bounds_the_memory_of_a_tile(pieces):
     laid_out = plan(pieces.write("memory", tiles={"size_px": 1024}))
     biggest = 2 * 4 * small_run.SHAPE[0] * small_run.SHAPE[1]
     assert biggest < laid_out.tile_bytes < 6 * biggest
+
+
+def test_a_saturated_center_is_saturated_at_every_level(run):
+    """A wide stamp of coarse pixels is cut from level 1; the reason must not become no_data."""
+    small_run.write_checkpoint(run.folder / "net.safetensors", stamp_px=16)
+    receipt = classify(run.write())
+    assert plan(run.write()).level == 1
+    assert rows_of(receipt).set_index("source_id").loc["S-008", "status"] == "saturated"
+
+
+def test_a_finished_mosaic_does_not_need_its_files(run):
+    header = small_run.grid().to_header()
+    rng = np.random.default_rng(3)
+    for band in small_run.BANDS:
+        image = rng.normal(0, 3, small_run.SHAPE).astype(np.float32)
+        fits.PrimaryHDU(image, header).writeto(run.folder / f"{band}.fits")
+    entries = [{"path": f"{b}.fits", "band": b, "zero_point": 31.4} for b in small_run.BANDS]
+    mosaic = {"store": "new.zarr", "inputs": entries}
+    first = classify(run.write(mosaic=mosaic))
+    for band in small_run.BANDS:
+        (run.folder / f"{band}.fits").unlink()
+    again = classify(run.write(mosaic=mosaic))
+    assert again.fingerprint == first.fingerprint
+    assert again.n_tiles_resumed == again.n_tiles

@@ -32,7 +32,10 @@ class Flag(IntFlag):
     SATURATED = 1 << 2, "Some pixels of the stamp are saturated."
     COSMIC_RAY = 1 << 3, "A cosmic ray was found in the stamp."
     BRIGHT_STAR = 1 << 4, "Some pixels of the stamp lie in the halo of a bright star."
-    SUSPECT_PIXELS = 1 << 5, "The survey calls some pixels of the stamp suspect."
+    SUSPECT_PIXELS = (
+        1 << 5,
+        "Some pixels of the stamp are suspect: the survey says so, or a part of them is unusable.",
+    )
     INTERPOLATED = 1 << 6, "Some pixels of the stamp were interpolated by the survey."
     REDSHIFT_AMBIGUOUS = (
         1 << 7,

@@ -91,7 +91,13 @@ class Mosaic(SkyGrid):
 
         def read_band(number: int, slices: tuple[slice, slice]) -> tuple[Any, Any]:
             flux, mask = arrays[number]
-            return flux[slices], mask[slices]
+            try:
+                return flux[slices], mask[slices]
+            except (OSError, RuntimeError, ValueError) as error:
+                raise MosaicError(
+                    f"cannot read band {bands[number]}, level {level}, {box} of {self.path}: "
+                    f"{error}; {COPIED_IN_PART}"
+                ) from error
 
         shape = (-(-self.shape[0] // 2**level), -(-self.shape[1] // 2**level))
         return padded_block(box, bands, shape, level, read_band)

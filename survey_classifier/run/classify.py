@@ -22,7 +22,7 @@ from survey_classifier.errors import CatalogError, ConfigError, RunMismatchError
 from survey_classifier.files import remove_leftovers, write_text
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.scorer import choose_device
-from survey_classifier.mosaic.ingest import ingest_mosaic, plan_ingest
+from survey_classifier.mosaic.ingest import ingest_mosaic, plan_or_open
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import ClusterSettings, RunConfig, as_run
 from survey_classifier.run.listener import Listener
@@ -147,7 +147,7 @@ def _mosaic(inputs: Inputs, listener: Listener) -> Mosaic:
     """Return the run's mosaic, checked to fit before it is ingested."""
     config = inputs.config
     if config.mosaic.inputs:
-        inputs.require(plan_ingest(config.mosaic, config.folder))
+        inputs.require(plan_or_open(config.mosaic, config.folder))
     return ingest(config, listener=listener)
 
 

@@ -15,7 +15,7 @@ from survey_classifier.membership.flags import Flag, Status, pack_flags, pixel_f
 from survey_classifier.membership.probability import llr_image, posterior
 from survey_classifier.membership.redshift import dynamic_member, z_class
 from survey_classifier.model.scorer import Scores
-from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
+from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.run.config import SourcesSettings
 from survey_classifier.run.task import Spectra, TileContext, TileTask
 from survey_classifier.sources.table import Sources
@@ -45,7 +45,8 @@ def statuses(
     """
     placed = np.isfinite(task.sources.ra_deg) & np.isfinite(task.sources.dec_deg)
     status = np.where(placed, Status.OFF_MOSAIC.value, Status.NO_POSITION.value).astype(object)
-    saturated = (stamps.center_mask & np.uint8(UNUSABLE)) == np.uint8(MaskBit.SATURATED)
+    # A binned or resampled pixel that saturation made unusable has no data either.
+    saturated = (stamps.center_mask & np.uint8(MaskBit.SATURATED)) != 0
     checks = (
         (saturated, Status.SATURATED),
         (~stamps.center_valid, Status.NO_DATA),

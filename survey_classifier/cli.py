@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -30,6 +30,8 @@ app = typer.Typer(
     epilog="Begin with:  survey-classifier demo",
 )
 console = Console(stderr=True)
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="Run file (TOML).")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a run.")]
@@ -48,6 +50,7 @@ class Bars(Listener):
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Draw a bar."""
+        self._progress.start()  # not before: an empty bar would still print a line
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
@@ -66,21 +69,32 @@ def bars() -> Iterator[Bars]:
     """Show progress bars on the terminal while a block runs."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    progress = Progress(*columns, console=console)
+    try:
         yield Bars(progress)
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def main() -> None:
     """Run the command line; problems become one line and an exit code."""
     try:
-        app()
+        # Not standalone: typer would end on Ctrl-C without a word.
+        code = app(standalone_mode=False)
     except SurveyClassifierError as error:
-        line = " ".join(str(error).split())
-        print(f"survey-classifier: {line}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("survey-classifier: stopped; run it again to go on", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        _fail(" ".join(str(error).split()), error.exit_code)
+    except typer.TyperException as error:
+        _fail(f"{error.format_message().rstrip(chr(46))}; see --help", InputError.exit_code)
+    if code == INTERRUPTED:
+        _fail("stopped; run it again to go on", INTERRUPTED)
+    sys.exit(code)
+
+
+def _fail(line: str, exit_code: int) -> NoReturn:
+    """Print the one line that says what went wrong, and stop."""
+    print(f"survey-classifier: {line}", file=sys.stderr)  # noqa: T201
+    sys.exit(exit_code)
 
 
 def _version(wanted: bool) -> None:
@@ -238,6 +252,8 @@ def publish(out: Out) -> None:
     config = read_run(_run_of(out))
     receipt = run_publish(config)
     _show(config.catalog_path, config.report_path, receipt.line)
+    if receipt.exit_code:
+        typer.echo("some tiles are not finished; classify goes on with them", err=True)
     raise typer.Exit(receipt.exit_code)
 
 

@@ -4,6 +4,7 @@ Owns the atomic writing of a file. Does not own what is in it.
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,5 +75,7 @@ def remove_leftovers(folder: Path) -> None:
         It need not exist.
     """
     for path in folder.glob(LEFTOVERS):
-        if path.is_file():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)

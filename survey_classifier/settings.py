@@ -68,7 +68,8 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {where!r}; {nearest_name(str(problem['loc'][-1]), _keys(model))}"
+        known = _keys(model, problem["loc"][:-1])
+        return f"unknown key {where!r}; {nearest_name(str(problem['loc'][-1]), known)}"
     if problem["type"] == "missing":
         return f"the key {where!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -77,14 +78,17 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{where}: {message}{value}" if where else f"{message}{value}"
 
 
-def _keys(model: Any) -> set[str]:  # noqa: ANN401 - walks annotations of any form
-    """Return all keys of a model and of the models within it."""
-    keys: set[str] = set()
-    for name, field in getattr(model, "model_fields", {}).items():
-        keys |= {name} | _keys(field.annotation)
-    for argument in getattr(model, "__args__", ()):
-        keys |= _keys(argument)
-    return keys
+def _keys(model: Any, where: tuple[int | str, ...]) -> set[str]:  # noqa: ANN401 - annotations
+    """Return the keys of the table at a place within a model."""
+    if not where:
+        own = set(getattr(model, "model_fields", {}))
+        return own.union(*(_keys(part, ()) for part in getattr(model, "__args__", ())))
+    if isinstance(where[0], str) and hasattr(model, "model_fields"):
+        field = model.model_fields.get(where[0])
+        return _keys(field.annotation, where[1:]) if field else set()
+    # A number steps into a list; a union or tuple is stepped through.
+    rest = where[1:] if isinstance(where[0], int) else where
+    return set().union(*(_keys(part, rest) for part in getattr(model, "__args__", ())))
 
 
 def nearest_name(name: str, known: set[str]) -> str:

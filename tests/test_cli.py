@@ -160,6 +160,36 @@ def pickled_checkpoint(run):
     run.write()
 
 
+def truncated_checkpoint(run):
+    path = run.folder / "net.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    run.write()
+
+
+def out_is_a_file(run):
+    (run.folder / "taken").write_text("mine")
+    replace(run.write(), 'out = "out-run"', 'out = "taken"')
+
+
+def unknown_table(run):
+    replace(run.write(), "[tiles]", "[tile]")
+
+
+def list_of_another_place(run):
+    run.write()
+    (run.folder / "sources.csv").write_text(
+        "name,ra,dec,mag_g,mag_r,mag_z\nA,3.33,41.5,20,19,18\nB,3.34,41.5,20,19,18\n"
+    )
+
+
+def store_is_something_else(run):
+    run.write(mosaic={"store": "sources.csv"})
+
+
+def unknown_kind(run):
+    run.write(cluster={"kind": "slurm"})
+
+
 def bad_truth(run):
     run.write(truth={"path": "sources.csv", "id": "name", "label": "mag_g"})
 
@@ -183,6 +213,12 @@ CASES = [
     (unknown_checkpoint, "perseus-sds"),
     (no_checkpoint_file, "net.safetensors"),
     (pickled_checkpoint, "net.safetensors"),
+    (truncated_checkpoint, "is truncated"),
+    (out_is_a_file, "cannot write to"),
+    (unknown_table, "unknown key 'tile'; did you mean 'tiles'?"),
+    (list_of_another_place, "none of the 2 sources"),
+    (store_is_something_else, "something else is there: name another store"),
+    (unknown_kind, "serial, local, cuda, or the address of a scheduler"),
     (bad_truth, "sources.csv"),
     (wrong_extinction, "unknown photometric system 'hst'"),
 ]
@@ -216,6 +252,25 @@ def test_another_checkpoint_in_the_same_folder_stops(run, call):
     assert code == 2
     assert "belongs to run" in err
     assert "choose another `out` or remove the folder" in err
+
+
+def test_a_wrong_command_line_is_one_line(call):
+    for words in (["classify"], ["clasify", "run.toml"], ["plan", "run.toml", "--fast"]):
+        code, out, err = call(*words)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert err.endswith("; see --help\n")
+
+
+def test_ctrl_c_is_a_line_that_says_how_to_go_on(run, call, monkeypatch):
+    from survey_classifier.run import serial
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serial, "finish_tile", interrupted)
+    code, _, err = call("classify", run.write())
+    assert code == 130
+    assert err.splitlines()[-1] == "survey-classifier: stopped; run it again to go on"
 
 
 def test_failures_are_exit_code_1(run, call, monkeypatch):

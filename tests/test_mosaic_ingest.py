@@ -1,5 +1,7 @@
 """Ingest: pixels come out as they are in the files, and bad files are refused in a line."""
 
+import bz2
+import gzip
 import os
 
 import numpy as np
@@ -334,3 +336,36 @@ def test_the_reader_opens_files_by_window(tmp_path, image):
     assert mask.shape == (10, 5)
     assert flux.dtype == np.float32
     assert flux.dtype.isnative
+
+
+@pytest.mark.parametrize(("suffix", "module"), [("gz", gzip), ("bz2", bz2)])
+def test_compressed_files_are_read(tmp_path, image, suffix, module):
+    """Surveys deliver frames as .bz2 and .gz; their size on disk says nothing of the image's."""
+    path = write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    packed = tmp_path / f"g.fits.{suffix}"
+    packed.write_bytes(module.compress(path.read_bytes()))
+    path.unlink()
+    entry = MosaicInput(path=packed.name, band="g")
+    np.testing.assert_array_equal(read_all(ingest_mosaic(settings(entry), tmp_path), "g")[0], image)
+
+
+def test_pixels_that_were_replaced_are_noticed(tmp_path, image):
+    """Same name, header and size, another sky: the store must not pass for it."""
+    entry = MosaicInput(path="g.fits", band="g")
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    ingest_mosaic(settings(entry), tmp_path)
+    (tmp_path / "g.fits").unlink()
+    write_fits(tmp_path / "g.fits", image[::-1] * 3, MAGZERO=31.4)
+    with pytest.raises(MosaicError, match="ingested from other inputs"):
+        ingest_mosaic(settings(entry), tmp_path)
+
+
+def test_images_that_lie_far_apart_make_no_mosaic(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    far = tan_wcs()
+    far.wcs.crval = [59.95, 41.51]
+    write_fits(tmp_path / "i.fits", image, far, MAGZERO=31.4)
+    entries = [MosaicInput(path=f"{band}.fits", band=band) for band in "gi"]
+    with pytest.raises(MosaicError, match="times the area of its images"):
+        ingest_mosaic(settings(*entries), tmp_path)
+    assert not (tmp_path / "m.zarr").exists()

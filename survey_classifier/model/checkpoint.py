@@ -118,12 +118,28 @@ def _card_of_header(path: Path, text: bytes, n_bytes: int) -> ModelCard:
             f"{path} has the format {found!r}, this version reads {FORMAT!r};"
             " train it again with 'survey-classifier train'"
         )
+    _require_whole(path, text)
     card = metadata.get(CARD_KEY)
     if not isinstance(card, str):
         raise CheckpointError(
             f"{path} has no model card; train it again with 'survey-classifier train'"
         )
     return parse_card(card, str(path))
+
+
+def _require_whole(path: Path, text: bytes) -> None:
+    """Refuse a file that is shorter than its header says: it would fail only when it is loaded."""
+    tensors = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
+    try:
+        n_bytes = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint: its header does not say where its tensors are;"
+            f" give a {SUFFIX} file written by 'survey-classifier train'"
+        ) from error
+    expected, size = LENGTH_BYTES + len(text) + n_bytes, path.stat().st_size
+    if size < expected:
+        raise CheckpointError(f"{path} is truncated, {size} of {expected} bytes; copy it again")
 
 
 def _metadata(path: Path, text: bytes) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def pyramid_level(card: ModelCard, scale_arcsec: float, n_levels: int) -> int:
     if scale_arcsec > limit:
         raise CheckpointError(
             f"the mosaic has {scale_arcsec:.4g} arcsec/px, the checkpoint {card.name} needs"
-            f" {card.scale_arcsec:.4g} or finer; choose another checkpoint or mosaic"
+            f" {card.scale_arcsec:.4g} or finer; choose another checkpoint, or ingest with a finer"
+            " mosaic.scale_arcsec"
         )
     return max(level for level in range(n_levels) if scale_arcsec * 2**level <= limit)
 

@@ -32,7 +32,7 @@ from survey_classifier.mosaic.regrid import (
     grid_offset,
     mosaic_grid,
 )
-from survey_classifier.mosaic.sky import pixel_scale_arcsec
+from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter, is_finished, require_inputs
 from survey_classifier.settings import Settings, expand_path
@@ -41,6 +41,8 @@ __all__ = ["IngestPlan", "MosaicSettings", "ingest_mosaic", "plan_ingest", "plan
 
 MEMORY_BYTES = 2**30
 """Memory that an ingest may take for pixels."""
+MAX_EMPTINESS = 20
+"""Area of a mosaic over that of its images, beyond which they are not one field."""
 BYTES_PER_SHARD_PX = 40
 """Memory of a shard for each of its pixels, from reading to writing."""
 
@@ -90,6 +92,16 @@ class IngestPlan:
         return self.store.name.removesuffix(".zarr")
 
     @property
+    def sky(self) -> SkyGrid:
+        """The grid on the sky."""
+        return SkyGrid(self.grid.wcs)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)`` in pixels."""
+        return self.grid.shape
+
+    @property
     def scale_arcsec(self) -> float:
         """Pixel scale of level 0."""
         return pixel_scale_arcsec(self.grid.wcs)
@@ -128,8 +140,26 @@ def plan_ingest(settings: MosaicSettings, folder: Path) -> IngestPlan:
     ]
     scale = None if settings.scale_arcsec == "native" else settings.scale_arcsec
     grid = mosaic_grid(exposures, scale)
+    _require_together(exposures, grid)
     placed = tuple((exposure, grid_offset(exposure, grid.wcs)) for exposure in exposures)
     return IngestPlan(expand_path(settings.store, folder), grid, _bands(exposures), placed)
+
+
+def _require_together(exposures: Sequence[Exposure], grid: PixelGrid) -> None:
+    """Refuse images that lie far apart: the mosaic between them would be empty and monstrous."""
+    scale = pixel_scale_arcsec(grid.wcs)
+    filled = sum(
+        exposure.shape[0] * exposure.shape[1] * (pixel_scale_arcsec(exposure.wcs) / scale) ** 2
+        for exposure in exposures
+    )
+    ny, nx = grid.shape
+    if ny * nx > MAX_EMPTINESS * filled:
+        names = sorted({file for exposure in exposures for file in exposure.band.source_files})
+        raise MosaicError(
+            f"the mosaic of {', '.join(names[:4])}{', ...' if len(names) > 4 else ''} would have "
+            f"{nx} x {ny} px, {ny * nx / filled:.0f} times the area of its images; "
+            "make a mosaic of each group of images that lie together"
+        )
 
 
 def _files(entry: MosaicInput, folder: Path) -> list[Path]:
@@ -158,7 +188,9 @@ def _bands(exposures: Sequence[Exposure]) -> tuple[BandInfo, ...]:
         of_band = [exposure.band for exposure in exposures if exposure.band.name == name]
         units = sorted({band.unit for band in of_band})
         if len(units) > 1:
-            raise MosaicError(f"the files of band {name!r} have units {' and '.join(units)}")
+            raise MosaicError(
+                f"the files of band {name!r} have units {' and '.join(units)}; give all one unit"
+            )
         seeing = [band.psf_fwhm_arcsec for band in of_band if band.psf_fwhm_arcsec is not None]
         zero_points = {band.zero_point for band in of_band}
         files = tuple(file for band in of_band for file in band.source_files)

@@ -66,6 +66,11 @@ class Mosaic(SkyGrid):
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {}
 
+    @property
+    def sky(self) -> SkyGrid:
+        """The grid on the sky."""
+        return self
+
     @classmethod
     def open(cls, path: Path) -> "Mosaic":
         """Open a finished mosaic.
@@ -144,9 +149,12 @@ def open_group(path: Path, mode: Any = "r") -> zarr.Group:  # noqa: ANN401 - zar
     try:
         return zarr.open_group(path, mode=mode)
     except (FileNotFoundError, ValueError, KeyError) as error:
-        raise MosaicError(
-            f"no mosaic at {path} ({type(error).__name__}); make one with the verb ingest"
-        ) from error
+        remedy = (
+            "something else is there: name another store"
+            if path.exists()
+            else "make one with the verb ingest"
+        )
+        raise MosaicError(f"no mosaic at {path}; {remedy}") from error
 
 
 def open_about(group: zarr.Group, path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ any of those steps.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,13 +19,13 @@ from pydantic import ValidationError
 
 from survey_classifier.catalog.parts import done_parts, part_path, write_part
 from survey_classifier.catalog.publish import PublishResult, publish_catalog
-from survey_classifier.errors import CatalogError, ConfigError, RunMismatchError
+from survey_classifier.errors import CatalogError, ConfigError, RunError, RunMismatchError
 from survey_classifier.files import remove_leftovers, write_text
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.scorer import choose_device
 from survey_classifier.mosaic.ingest import ingest_mosaic, plan_or_open
 from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.run.config import ClusterSettings, RunConfig, as_run
+from survey_classifier.run.config import CLUSTER_WORDS, ClusterSettings, RunConfig, as_run
 from survey_classifier.run.listener import Listener
 from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs, sky_box
 from survey_classifier.run.receipt import RunReceipt
@@ -89,14 +90,27 @@ def classify(
 def _check_place(config: RunConfig, kind: str) -> None:
     """Find out before any work whether the run can be done where it is asked to."""
     try:
-        ClusterSettings(kind=kind)
+        settings = ClusterSettings(kind=kind)
     except ValidationError as error:
-        raise ConfigError(
-            f"unknown kind of cluster {kind!r}; use serial, local, cuda or an address such as "
-            "tcp://host:8786"
-        ) from error
+        raise ConfigError(f"cluster kind {kind!r} is none of {CLUSTER_WORDS}") from error
+    _require_writable(config.out_folder)
     if kind in ("serial", "local") and config.model.device.startswith("cuda"):
-        choose_device(config.model.device)
+        try:
+            choose_device(config.model.device)
+        except RunError as error:
+            raise ConfigError(str(error)) from error
+    if kind not in ("serial", "local", "cuda"):
+        from survey_classifier.run.cluster import open_client
+
+        with open_client(settings):
+            pass  # there is a scheduler, and it has a worker that may score
+
+
+def _require_writable(folder: Path) -> None:
+    """Refuse an output folder that cannot be made or written to."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write to {place}, for out = {folder}; choose another `out`")
 
 
 @contextmanager
@@ -147,7 +161,9 @@ def _mosaic(inputs: Inputs, listener: Listener) -> Mosaic:
     """Return the run's mosaic, checked to fit before it is ingested."""
     config = inputs.config
     if config.mosaic.inputs:
-        inputs.require(plan_or_open(config.mosaic, config.folder))
+        to_come = plan_or_open(config.mosaic, config.folder)
+        inputs.require(to_come)
+        inputs.require_overlap(to_come.sky, to_come.shape)
     return ingest(config, listener=listener)
 
 
@@ -281,7 +297,7 @@ def _publish(laid_out: Plan, context: TileContext) -> PublishResult:
     """
     config = laid_out.config
     # Not among the parts: the next call must work on these tiles again.
-    with TemporaryDirectory(dir=config.out_folder, prefix=".failed-") as stand_ins:
+    with TemporaryDirectory(dir=config.out_folder, prefix=".failed-", suffix=".tmp") as stand_ins:
         parts = []
         for tile in laid_out.grid.tiles():
             path = part_path(config.parts_folder, tile.name)

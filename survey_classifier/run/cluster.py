@@ -11,8 +11,10 @@ each worker, once; what travels is each tile's own sources, and its receipt back
 """
 
 import logging
+import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -71,15 +73,34 @@ def open_client(settings: ClusterSettings) -> Iterator[Client]:
 def _local(settings: ClusterSettings) -> LocalCluster:
     """Return one worker process with a thread a core."""
     threads = settings.threads or dask.system.CPU_COUNT
-    return LocalCluster(
-        n_workers=1,
-        threads_per_worker=threads,
-        host="127.0.0.1",
-        dashboard_address=settings.dashboard,
-        resources={SCORER: 1},
-        # Workers would print a traceback for each failed tile; the receipt lists them instead.
-        silence_logs=logging.CRITICAL,
-    )
+    with _quiet_start():
+        return LocalCluster(
+            n_workers=1,
+            threads_per_worker=threads,
+            host="127.0.0.1",
+            dashboard_address=settings.dashboard,
+            resources={SCORER: 1},
+            # Workers would print a traceback for each failed tile; the receipt lists them instead.
+            silence_logs=logging.CRITICAL,
+        )
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Start workers that leave Ctrl-C to this process, on another port if the wanted one is taken.
+
+    A worker process inherits that SIGINT is ignored; else each would print a traceback of its own.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    try:
+        with warnings.catch_warnings():
+            # The link that is announced has the port that was found.
+            warnings.filterwarnings("ignore", message="Port .* is already in use")
+            yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, previous)
 
 
 def _cuda(settings: ClusterSettings) -> LocalCluster:

@@ -5,11 +5,12 @@ Owns the keys of a run file and their defaults, and where a run's output lies. D
 Paths in the file are relative to it.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from survey_classifier.membership.color import EXTINCTION, ColorCuts
 from survey_classifier.membership.redshift import RedshiftCuts
@@ -33,8 +34,22 @@ __all__ = [
 ]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-CLUSTER_KIND = r"^(serial|local|cuda|\w+://\S+|[^/\s]+:\d+)$"
+CLUSTER_KIND = r"serial|local|cuda|\w+://\S+|[^/\s]+:\d+"
+CLUSTER_WORDS = "serial, local, cuda, or the address of a scheduler such as tcp://host:8786"
+DASHBOARD = "127.0.0.1:8787"
+ADDRESS = r"[^/\s]*:\d{1,5}"
 _REDSHIFT, _COLOR = RedshiftCuts(), ColorCuts()
+
+
+def _like(pattern: str, words: str) -> AfterValidator:
+    """Return a check of a text whose message says in words what is allowed."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is none of what it may be: {words}")
+        return text
+
+    return AfterValidator(check)
 
 
 class SourcesSettings(Settings):
@@ -84,7 +99,7 @@ class ModelSettings(Settings):
 
     checkpoint: str
     """Name of a shipped checkpoint, or a path."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, _like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:1")] = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """Stamps that are scored at once."""
@@ -145,11 +160,13 @@ class TilesSettings(Settings):
 class ClusterSettings(Settings):
     """The ``[cluster]`` table: where the tiles are worked on."""
 
-    kind: Annotated[str, Field(pattern=CLUSTER_KIND)] = "local"
+    kind: Annotated[str, _like(CLUSTER_KIND, CLUSTER_WORDS)] = "local"
     """``serial``, ``local``, ``cuda``, or the address of a scheduler such as tcp://host:8786."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of a local worker; by default one a core."""
-    dashboard: str = "127.0.0.1:8787"
+    dashboard: Annotated[str, _like(ADDRESS, "an address such as 127.0.0.1:8787")] = (
+        "127.0.0.1:8787"
+    )
     """Where the dashboard listens: on this machine only, unless told otherwise."""
 
 
@@ -170,7 +187,10 @@ class TruthSettings(Settings):
 class RunConfig(Settings):
     """A run file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[
+        str,
+        _like(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, '.', '_' and '-', as in my-field"),
+    ]
     """Name of the run and of its catalog."""
     out: str
     """Folder of the output."""

@@ -57,14 +57,18 @@ def _before_ingest(inputs: Inputs) -> Iterator[str]:
     config = inputs.config
     to_ingest = plan_ingest(config.mosaic, config.folder)
     inputs.require(to_ingest)
+    inputs.require_overlap(to_ingest.sky, to_ingest.shape)
     shape, sources = to_ingest.grid.shape, inputs.sources
     shards = TileGrid(shape, SHARD_PX)
     n_shards = len(to_ingest.bands) * shards.n_rows * shards.n_cols
+    # Flux and mask of level 0, and a third of that in the levels above.
+    n_bytes = len(to_ingest.bands) * shape[0] * shape[1] * (4 + 1) * 4 // 3
     x, y = SkyGrid(to_ingest.grid.wcs).world_to_pixel(sources.ra_deg, sources.dec_deg)
     names = ", ".join(band.name for band in to_ingest.bands)
     yield (
         f"mosaic       {to_ingest.name}, to be ingested: bands {names}, {shape[1]} x {shape[0]} px "
-        f"of {to_ingest.scale_arcsec:.4g} arcsec, {n_shards} shards"
+        f"of {to_ingest.scale_arcsec:.4g} arcsec, {n_shards} shards, "
+        f"up to {n_bytes / 2**30:.1f} GiB on disk"
     )
     yield f"sources      {len(sources)}, {int(inside(x, y, shape).sum())} of them on the mosaic"
 

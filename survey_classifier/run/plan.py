@@ -19,11 +19,13 @@ import numpy.typing as npt
 from survey_classifier import __version__
 from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.schema import CatalogSchema, build_schema
+from survey_classifier.errors import SourcesError
 from survey_classifier.geometry import Box, Tile, TileGrid, inside
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
 from survey_classifier.model.inputs import cut_size_px, pyramid_level, require_mosaic
 from survey_classifier.mosaic.pixels import Described, PixelSource
+from survey_classifier.mosaic.sky import SkyGrid
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import RunConfig, as_run
 from survey_classifier.run.task import Spectra, TileContext, TileTask
@@ -63,6 +65,28 @@ class Inputs:
             If bands, unit or scale differ.
         """
         require_mosaic(self.card, mosaic)
+
+    def require_overlap(self, sky: SkyGrid, shape: tuple[int, int]) -> None:
+        """Refuse a list of which no source lies on the mosaic: it is of another place or unit.
+
+        Parameters
+        ----------
+        sky, shape
+            Grid of the mosaic, and its extent in pixels.
+
+        Raises
+        ------
+        SourcesError
+            If there is no source on the mosaic.
+        """
+        sources = self.sources
+        if not inside(*sky.world_to_pixel(sources.ra_deg, sources.dec_deg), shape).any():
+            ra, dec = sky.pixel_to_world((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+            raise SourcesError(
+                f"none of the {len(sources)} sources of {self.config.sources.path} lies on the "
+                f"mosaic, which is centered on RA {float(ra):.4f}, Dec {float(dec):.4f}; are the "
+                "columns ra and dec in degrees (ICRS)?"
+            )
 
 
 def read_inputs(config: RunConfig) -> Inputs:
@@ -287,6 +311,7 @@ def plan(
     store = config.path(config.mosaic.store)
     mosaic = Mosaic.open(store) if mosaic is None else mosaic
     inputs.require(mosaic)
+    inputs.require_overlap(mosaic, mosaic.shape)
     sources = inputs.sources
     x, y = mosaic.world_to_pixel(sources.ra_deg, sources.dec_deg)
     match = None

@@ -40,6 +40,7 @@ from survey_classifier.run.tile import CutTile, cut_tile, finish_tile
 __all__ = ["check_memory", "open_client", "run_on_client"]
 
 MONITOR = "survey_classifier.run.monitor"
+OPENMP = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 RETRIES = 1
 CONNECT_SECONDS = 20
 
@@ -73,7 +74,10 @@ def open_client(settings: ClusterSettings) -> Iterator[Client]:
 def _local(settings: ClusterSettings) -> LocalCluster:
     """Return one worker process with a thread a core."""
     threads = settings.threads or dask.system.CPU_COUNT
-    with _quiet_start():
+    # Not Dask's own: one OpenMP thread, where one scorer has all cores to itself, and a small
+    # MALLOC_TRIM_THRESHOLD_, which gives memory back after every layer. Measured: half the speed.
+    environ = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(OPENMP, threads)}
+    with _quiet_start(), dask.config.set(environ):
         return LocalCluster(
             n_workers=1,
             threads_per_worker=threads,

@@ -13,7 +13,7 @@ from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.stamps import cut_stamps
 from tests.bench.result import Result, paired_seconds
 
-N_SOURCES, SIZE_PX, ROUNDS = 8000, 4096, 3
+N_SOURCES, SIZE_PX, ROUNDS = 20_000, 4096, 3
 
 
 def bench_efficiency(folder: Path) -> list[Result]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from survey_classifier.errors import CheckpointError
+from survey_classifier.files import replacing
 from survey_classifier.model.card import ModelCard, parse_card
 from survey_classifier.settings import nearest_name
 
@@ -280,14 +281,9 @@ def save_checkpoint(path: Path, network: "ResNet", card: ModelCard) -> None:
     _check_tensors(path, tensors, _without_memory(card))
     metadata = {FORMAT_KEY: FORMAT, CARD_KEY: card.model_dump_json()}
     content = _sorted_header(save(tensors, metadata))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise CheckpointError(
             f"{path} can't be written ({error.strerror}); choose another 'out'"

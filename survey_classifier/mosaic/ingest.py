@@ -37,7 +37,14 @@ from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter, is_finished, require_inputs
 from survey_classifier.settings import Settings, expand_path
 
-__all__ = ["IngestPlan", "MosaicSettings", "ingest_mosaic", "plan_ingest", "plan_or_open"]
+__all__ = [
+    "IngestPlan",
+    "MosaicSettings",
+    "carry_out",
+    "ingest_mosaic",
+    "plan_ingest",
+    "plan_or_open",
+]
 
 MEMORY_BYTES = 2**30
 """Memory that an ingest may take for pixels."""
@@ -230,7 +237,24 @@ def ingest_mosaic(
     MosaicError
         If an input cannot be used or the store holds something else.
     """
-    laid_out = plan_or_open(settings, folder)
+    return carry_out(plan_or_open(settings, folder), progress)
+
+
+def carry_out(laid_out: IngestPlan | Mosaic, progress: Progress | None = None) -> Mosaic:
+    """Do what `plan_or_open` found to be done.
+
+    Parameters
+    ----------
+    laid_out
+        An ingest, or a finished mosaic, which is returned.
+    progress
+        Told of each finished shard.
+
+    Raises
+    ------
+    MosaicError
+        If an image cannot be read or a shard not written.
+    """
     if isinstance(laid_out, Mosaic):
         return laid_out
     writer = MosaicWriter.open_or_create(

@@ -23,7 +23,7 @@ from survey_classifier.errors import CatalogError, ConfigError, RunError, RunMis
 from survey_classifier.files import remove_leftovers, write_text
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.scorer import choose_device
-from survey_classifier.mosaic.ingest import ingest_mosaic, plan_or_open
+from survey_classifier.mosaic.ingest import carry_out, ingest_mosaic, plan_or_open
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import CLUSTER_WORDS, ClusterSettings, RunConfig, as_run
 from survey_classifier.run.listener import Listener
@@ -80,8 +80,7 @@ def classify(
     inputs = read_inputs(config)
     _check_place(config, kind)
     laid_out = plan(config, inputs, _mosaic(inputs, listener))
-    done = done_parts(config.parts_folder, laid_out.fingerprint)
-    with _claimed(config):
+    with _claimed(laid_out) as done:
         work = _Work(laid_out, done, listener)
         work.run(kind)
         return _finish(work)
@@ -114,25 +113,43 @@ def _require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def _claimed(config: RunConfig) -> Iterator[None]:
-    """Keep the output folder for one process at a time, and clean up after one that was killed."""
-    out = config.out_folder
+def _claimed(laid_out: Plan) -> Iterator[set[str]]:
+    """Keep the output folder for one process at a time; yield the tiles that are finished in it."""
+    config = laid_out.config
+    lock = FileLock(config.out_folder / ".lock", timeout=0)
     try:
         config.parts_folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock", timeout=0):
-            for folder in (out, config.parts_folder):
-                remove_leftovers(folder)
-            if config.file != config.resolved_path:
-                write_text(config.resolved_path, config.resolved_toml())
-            yield
+        lock.acquire()
     except Timeout as error:
         raise RunMismatchError(
-            f"another process works on {out}; wait for it, or choose another `out`"
+            f"another process works on {config.out_folder}; wait for it, or choose another `out`"
         ) from error
     except OSError as error:
-        raise CatalogError(
-            f"cannot write to {out}: {error}; free or choose another `out`"
-        ) from error
+        raise _unwritable(config, error) from error
+    try:
+        done = done_parts(config.parts_folder, laid_out.fingerprint)
+        _prepare(config)
+        yield done
+    finally:
+        lock.release()
+
+
+def _prepare(config: RunConfig) -> None:
+    """Clean up after a process that was killed, and leave the run file beside the output."""
+    try:
+        for folder in (config.out_folder, config.parts_folder):
+            remove_leftovers(folder)
+        if config.file != config.resolved_path:
+            write_text(config.resolved_path, config.resolved_toml())
+    except OSError as error:
+        raise _unwritable(config, error) from error
+
+
+def _unwritable(config: RunConfig, error: OSError) -> CatalogError:
+    """Return what is said of an output folder that cannot be written to."""
+    return CatalogError(
+        f"cannot write to {config.out_folder}: {error}; free or choose another `out`"
+    )
 
 
 def ingest(run: str | Path | RunConfig, *, listener: Listener | None = None) -> Mosaic:
@@ -160,11 +177,10 @@ def ingest(run: str | Path | RunConfig, *, listener: Listener | None = None) -> 
 def _mosaic(inputs: Inputs, listener: Listener) -> Mosaic:
     """Return the run's mosaic, checked to fit before it is ingested."""
     config = inputs.config
-    if config.mosaic.inputs:
-        to_come = plan_or_open(config.mosaic, config.folder)
-        inputs.require(to_come)
-        inputs.require_overlap(to_come.sky, to_come.shape)
-    return ingest(config, listener=listener)
+    laid_out = plan_or_open(config.mosaic, config.folder)
+    inputs.require(laid_out)
+    inputs.positions(laid_out.sky, laid_out.shape)
+    return carry_out(laid_out, lambda done, n: listener.progress("ingest", done, n))
 
 
 def publish(run: str | Path | RunConfig) -> RunReceipt:
@@ -182,8 +198,7 @@ def publish(run: str | Path | RunConfig) -> RunReceipt:
     """
     config = as_run(run)
     laid_out = plan(config)
-    done = done_parts(config.parts_folder, laid_out.fingerprint)
-    with _claimed(config):
+    with _claimed(laid_out) as done:
         return _finish(_Work(laid_out, done, Listener()))
 
 
@@ -275,7 +290,10 @@ def _finish(work: _Work) -> RunReceipt:
         cut_seconds=sum(receipt.cut_seconds for receipt in work.receipts),
         score_seconds=sum(receipt.score_seconds for receipt in work.receipts),
     )
-    write_text(config.receipt_path, json.dumps(asdict(receipt), indent=1))
+    try:
+        write_text(config.receipt_path, json.dumps(asdict(receipt), indent=1))
+    except OSError as error:
+        raise _unwritable(config, error) from error
     report(config.catalog_path, config, receipt)
     return receipt
 

@@ -12,7 +12,6 @@ import numpy as np
 from survey_classifier.catalog.parts import done_parts
 from survey_classifier.geometry import TileGrid, inside
 from survey_classifier.mosaic.ingest import plan_ingest
-from survey_classifier.mosaic.sky import SkyGrid
 from survey_classifier.mosaic.store import SHARD_PX
 from survey_classifier.run.config import RunConfig, as_run
 from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs
@@ -57,13 +56,12 @@ def _before_ingest(inputs: Inputs) -> Iterator[str]:
     config = inputs.config
     to_ingest = plan_ingest(config.mosaic, config.folder)
     inputs.require(to_ingest)
-    inputs.require_overlap(to_ingest.sky, to_ingest.shape)
-    shape, sources = to_ingest.grid.shape, inputs.sources
+    shape, sources = to_ingest.shape, inputs.sources
+    x, y = inputs.positions(to_ingest.sky, shape)
     shards = TileGrid(shape, SHARD_PX)
     n_shards = len(to_ingest.bands) * shards.n_rows * shards.n_cols
     # Flux and mask of level 0, and a third of that in the levels above.
     n_bytes = len(to_ingest.bands) * shape[0] * shape[1] * (4 + 1) * 4 // 3
-    x, y = SkyGrid(to_ingest.grid.wcs).world_to_pixel(sources.ra_deg, sources.dec_deg)
     names = ", ".join(band.name for band in to_ingest.bands)
     yield (
         f"mosaic       {to_ingest.name}, to be ingested: bands {names}, {shape[1]} x {shape[0]} px "

@@ -66,8 +66,12 @@ class Inputs:
         """
         require_mosaic(self.card, mosaic)
 
-    def require_overlap(self, sky: SkyGrid, shape: tuple[int, int]) -> None:
-        """Refuse a list of which no source lies on the mosaic: it is of another place or unit.
+    def positions(
+        self, sky: SkyGrid, shape: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return ``(x, y)`` of the sources on a mosaic, NaN where a source has no position.
+
+        A list of which no source lies on the mosaic is of another place or unit, and refused.
 
         Parameters
         ----------
@@ -80,13 +84,15 @@ class Inputs:
             If there is no source on the mosaic.
         """
         sources = self.sources
-        if not inside(*sky.world_to_pixel(sources.ra_deg, sources.dec_deg), shape).any():
+        x, y = sky.world_to_pixel(sources.ra_deg, sources.dec_deg)
+        if not inside(x, y, shape).any():
             ra, dec = sky.pixel_to_world((shape[1] - 1) / 2, (shape[0] - 1) / 2)
             raise SourcesError(
                 f"none of the {len(sources)} sources of {self.config.sources.path} lies on the "
                 f"mosaic, which is centered on RA {float(ra):.4f}, Dec {float(dec):.4f}; are the "
                 "columns ra and dec in degrees (ICRS)?"
             )
+        return x, y
 
 
 def read_inputs(config: RunConfig) -> Inputs:
@@ -311,9 +317,8 @@ def plan(
     store = config.path(config.mosaic.store)
     mosaic = Mosaic.open(store) if mosaic is None else mosaic
     inputs.require(mosaic)
-    inputs.require_overlap(mosaic, mosaic.shape)
     sources = inputs.sources
-    x, y = mosaic.world_to_pixel(sources.ra_deg, sources.dec_deg)
+    x, y = inputs.positions(mosaic.sky, mosaic.shape)
     match = None
     if inputs.redshifts is not None and config.redshifts is not None:
         radius = config.redshifts.radius_arcsec

@@ -1,5 +1,7 @@
 """The FITS reader: what it refuses, and what its masks say."""
 
+import pickle
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -8,7 +10,7 @@ from pydantic import ValidationError
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.ingest import MosaicSettings
+from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.mosaic.readers.fits import open_fits
 from tests.test_stamps import tan_wcs
@@ -38,10 +40,11 @@ def test_no_data_is_said_wherever_flux_is_nan(tmp_path):
     coverage = np.ones(SHAPE, np.uint8)
     coverage[7, 8] = 0
     path = write(tmp_path / "g.fits", image, coverage)
-    flux, mask = opened(path, coverage_hdu="MASK").read(WHOLE)
+    window = opened(path, coverage_hdu="MASK").read(WHOLE)
     holes = [(3, 4), (5, 6), (7, 8)]
-    assert sorted(zip(*np.nonzero(np.isnan(flux)), strict=True)) == holes
-    assert sorted(zip(*np.nonzero(mask == MaskBit.NO_DATA), strict=True)) == holes
+    assert sorted(zip(*np.nonzero(np.isnan(window.flux)), strict=True)) == holes
+    assert sorted(zip(*np.nonzero(window.mask == MaskBit.NO_DATA), strict=True)) == holes
+    assert window.variance is None
 
 
 @pytest.mark.parametrize(
@@ -94,8 +97,7 @@ def test_a_foreign_mask_is_refused(tmp_path, plane, cards, message):
 def test_a_mask_of_any_integers_that_fit_is_read(tmp_path, dtype):
     plane = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) % 256
     path = write(tmp_path / "g.fits", plane=plane.astype(dtype))
-    _, mask = opened(path, mask_hdu="MASK").read(WHOLE)
-    np.testing.assert_array_equal(mask, plane)
+    np.testing.assert_array_equal(opened(path, mask_hdu="MASK").read(WHOLE).mask, plane)
 
 
 @pytest.mark.parametrize("box", [WHOLE, Box(3, 9, 0, 40), Box(3, 9, 5, 11)])
@@ -105,10 +107,10 @@ def test_scaled_integers_with_blanks_are_read(tmp_path, box):
     path = write(tmp_path / "g.fits", image)
     with fits.open(path, mode="update", do_not_scale_image_data=True) as hdus:
         hdus[0].header.update({"BSCALE": 0.5, "BZERO": 3.0, "BLANK": 250})
-    flux, mask = opened(path).read(box)
+    window = opened(path).read(box)
     expected = np.where(image == 250, np.nan, image * 0.5 + 3)[box.slices]
-    np.testing.assert_array_equal(flux, expected.astype(np.float32))
-    np.testing.assert_array_equal(mask, np.isnan(expected))
+    np.testing.assert_array_equal(window.flux, expected.astype(np.float32))
+    np.testing.assert_array_equal(window.mask, np.isnan(expected))
 
 
 @pytest.mark.parametrize(
@@ -136,12 +138,195 @@ def test_a_scale_that_is_no_scale(scale):
         MosaicSettings(store="m.zarr", scale_arcsec=scale)
 
 
-@pytest.mark.parametrize("store", ["s3://bucket/m.zarr", "https://host/m.zarr"])
-def test_a_store_elsewhere_is_refused(store):
-    with pytest.raises(ValidationError, match="stores are local folders in this version"):
-        MosaicSettings(store=store)
-
-
 def test_band_names_are_parts_of_paths():
     with pytest.raises(MosaicError, match="'a/b'"):
         BandInfo("a/b", "nJy")
+
+
+NOISE = np.linspace(0.5, 2.0, SHAPE[0] * SHAPE[1]).reshape(SHAPE)
+"""Standard deviation in counts."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "plane"), [("variance", NOISE**2), ("rms", NOISE), ("weight", NOISE**-2)]
+)
+@pytest.mark.parametrize("zero_point", [31.4, 27.0])
+def test_the_three_ways_to_say_the_noise_agree(tmp_path, kind, plane, zero_point):
+    path = write(tmp_path / "g.fits", plane=plane.astype(np.float32), MAGZERO=zero_point)
+    exposure = opened(path, **{f"{kind}_hdu": "MASK"})
+    assert exposure.band.has_variance
+    box = Box(3, 9, 5, 11)
+    njy_per_count = 1.0 if zero_point == 31.4 else 57.544  # 1 count of zero point 27 in nJy
+    expected = (NOISE[box.slices] * njy_per_count) ** 2
+    variance = exposure.read(box).variance
+    assert variance.dtype == np.float32
+    np.testing.assert_allclose(variance, expected, rtol=3e-5)
+    np.testing.assert_allclose(exposure.read(box).flux, njy_per_count, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["variance", "rms", "weight"])
+def test_noise_that_is_not_known(tmp_path, kind):
+    """A weight of nothing is no data; a variance of nothing is only not known."""
+    image = np.ones(SHAPE, np.float32)
+    image[1, 1] = np.nan
+    plane = np.ones(SHAPE, np.float32)
+    odd = [(3, 4), (5, 6), (7, 8)]
+    plane[3, 4], plane[5, 6], plane[7, 8], plane[9, 9] = 0, -1, np.nan, np.inf
+    window = opened(write(tmp_path / "g.fits", image, plane), **{f"{kind}_hdu": 1}).read(WHOLE)
+    unknown = np.argwhere(np.isnan(window.variance)).tolist()
+    assert unknown == [[1, 1], *map(list, odd), [9, 9]]
+    empty = [[1, 1], *map(list, odd)] if kind == "weight" else [[1, 1]]
+    assert np.argwhere(np.isnan(window.flux)).tolist() == empty
+    np.testing.assert_array_equal(window.mask, np.isnan(window.flux))
+
+
+def test_a_noise_so_large_that_it_says_nothing(tmp_path):
+    plane = np.full(SHAPE, 1e25, np.float32)
+    window = opened(write(tmp_path / "g.fits", plane=plane), rms_hdu=1).read(WHOLE)
+    assert np.isnan(window.variance).all()
+    assert np.isfinite(window.flux).all()
+
+
+def test_noise_is_given_once():
+    with pytest.raises(ValidationError, match="band g has rms_hdu and weight_hdu; give one"):
+        MosaicInput(path="g.fits", band="g", rms_hdu=1, weight_hdu=0)
+
+
+@pytest.mark.parametrize(
+    ("unit", "njy"),
+    [
+        ("nJy", 1.0),
+        ("uJy", 1e3),
+        ("microJy", 1e3),
+        ("mJy", 1e6),
+        ("Jy", 1e9),
+        ("1e-9 Jy", 1.0),
+        ("nanomaggy", 3631.0),
+        ("nanomaggies", 3631.0),
+        ("erg s-1 cm-2 Hz-1", 1e32),
+    ],
+)
+def test_a_unit_of_flux_needs_no_zero_point(tmp_path, unit, njy):
+    """1 Jy is 1e-23 erg / (s cm2 Hz), a maggy 3631 Jy; whatever else the header says."""
+    path = write(tmp_path / "g.fits", BUNIT=unit, MAGZERO=20.0)
+    window = opened(path, zero_point=21.0).read(WHOLE)
+    np.testing.assert_allclose(window.flux, njy, rtol=2e-4)
+
+
+@pytest.mark.parametrize("unit", ["", "adu", "ADU/s", "electron", "ELECTRONS/S", "counts", "e-/s"])
+def test_counts_need_a_zero_point(tmp_path, unit):
+    path = write(tmp_path / "g.fits", BUNIT=unit, MAGZERO=28.9)
+    np.testing.assert_allclose(opened(path).read(WHOLE).flux, 10.0, rtol=1e-6)
+    with pytest.raises(MosaicError, match=r"no zero point.*MYZERO.*zero_point"):
+        opened(path, zero_point_keyword="MYZERO")
+    own = opened(path, zero_point_keyword="MYZERO", zero_point=26.4)
+    np.testing.assert_allclose(own.read(WHOLE).flux, 100.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["MJy/sr", "erg/s", "mag", "nJy/arcsec2", "Jy/beam", "K"])
+def test_a_unit_that_is_no_flux_of_a_pixel_is_refused(tmp_path, unit):
+    """Also if there is a zero point: it cannot be meant for such numbers."""
+    path = write(tmp_path / "g.fits", BUNIT=unit)
+    with pytest.raises(MosaicError, match=f"BUNIT = '{unit}'.*display"):
+        opened(path, zero_point=27.0)
+    assert opened(path, unit="display").read(WHOLE).flux[0, 0] == 1.0
+
+
+def test_a_unit_that_nobody_knows_needs_a_declared_zero_point(tmp_path):
+    path = write(tmp_path / "g.fits", BUNIT="ADUperSecond", MYZERO=28.9)
+    with pytest.raises(MosaicError, match=r"ADUperSecond.*zero_point"):
+        opened(path)
+    exposure = opened(path, zero_point_keyword="MYZERO")
+    np.testing.assert_allclose(exposure.read(WHOLE).flux, 10.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["u1", ">i2", ">i4", ">i8", ">f4", ">f8"])
+def test_images_of_every_number_type(tmp_path, dtype):
+    image = (np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) % 200).astype(dtype)
+    flux = opened(write(tmp_path / "g.fits", image)).read(Box(3, 9, 5, 11)).flux
+    assert flux.dtype == np.dtype("=f4")
+    np.testing.assert_array_equal(flux, image[3:9, 5:11])
+
+
+def test_a_number_too_large_for_us_is_no_data(tmp_path):
+    image = np.ones(SHAPE)
+    image[2, 3] = 1e300
+    window = opened(write(tmp_path / "g.fits", image)).read(WHOLE)
+    assert np.argwhere(window.mask == MaskBit.NO_DATA).tolist() == [[2, 3]]
+
+
+def many_hdus(path):
+    """An empty primary HDU, two images of one name, another, a table and a cube."""
+    header = tan_wcs().to_header()
+    header["MAGZERO"] = 31.4
+    images = [np.full(SHAPE, value, np.float32) for value in (1, 2, 3)]
+    hdus = [fits.PrimaryHDU()]
+    hdus += [fits.ImageHDU(image, header, name="SCI") for image in images[:2]]
+    hdus += [fits.ImageHDU(images[2], header, name="Other")]
+    hdus += [fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])], name="TABLE")]
+    hdus += [fits.ImageHDU(np.ones((1, *SHAPE), np.float32), header, name="CUBE")]
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize(("hdu", "value"), [(None, 1), (1, 1), (2, 2), ("other", 3), (3, 3)])
+def test_an_hdu_by_name_or_number(tmp_path, hdu, value):
+    path = many_hdus(tmp_path / "g.fits")
+    assert opened(path, hdu=hdu).read(WHOLE).flux[0, 0] == value
+
+
+@pytest.mark.parametrize(
+    ("hdu", "message"),
+    [
+        ("SCI", "2 HDUs 'SCI'; give a number: .*1:SCI, 2:SCI"),
+        ("ERR", "no HDU 'ERR'; it has 0:PRIMARY, 1:SCI"),
+        (6, "no HDU 6"),
+        (-1, "no HDU -1"),
+        (0, "HDU 0 of .* no pixels"),
+        ("TABLE", "'TABLE' of .* no pixels"),
+        ("CUBE", "'CUBE' of .* 1 x 30 x 40 pixels"),
+    ],
+)
+def test_an_hdu_that_is_no_image(tmp_path, hdu, message):
+    with pytest.raises(MosaicError, match=message):
+        opened(many_hdus(tmp_path / "g.fits"), hdu=hdu)
+
+
+def test_a_cube_is_not_passed_over_for_a_later_image(tmp_path):
+    """That may be its mask."""
+    hdus = [fits.PrimaryHDU(np.ones((1, *SHAPE), np.float32)), fits.ImageHDU(np.zeros(SHAPE))]
+    fits.HDUList(hdus).writeto(tmp_path / "g.fits")
+    with pytest.raises(MosaicError, match=r"HDU 0 of .* is no two-dimensional image"):
+        opened(tmp_path / "g.fits")
+
+
+def test_a_file_without_pixels(tmp_path):
+    fits.HDUList([fits.PrimaryHDU()]).writeto(tmp_path / "g.fits")
+    with pytest.raises(MosaicError, match="holds no two-dimensional image"):
+        opened(tmp_path / "g.fits")
+
+
+@pytest.mark.parametrize(
+    "key", ["coverage_hdu", "mask_hdu", "variance_hdu", "rms_hdu", "weight_hdu"]
+)
+def test_a_plane_of_another_shape_is_refused(tmp_path, key):
+    path = write(tmp_path / "g.fits", plane=np.zeros((30, 41), np.uint8))
+    with pytest.raises(MosaicError, match=r"shape \(30, 41\), its image \(30, 40\)"):
+        opened(path, **{key: "MASK"})
+
+
+def test_the_identity_knows_every_plane(tmp_path):
+    path = write(tmp_path / "g.fits", plane=np.ones(SHAPE, np.uint8))
+    keys = ("coverage_hdu", "mask_hdu", "variance_hdu", "rms_hdu", "weight_hdu")
+    exposures = [opened(path), *(opened(path, **{key: 1}) for key in keys)]
+    assert len({exposure.identity for exposure in exposures}) == len(exposures)
+    assert opened(path).identity == opened(path).identity
+
+
+def test_an_exposure_can_be_pickled(tmp_path):
+    path = write(tmp_path / "g.fits", plane=np.ones(SHAPE, np.float32))
+    exposure = opened(path, rms_hdu=1)
+    again = pickle.loads(pickle.dumps(exposure))  # noqa: S301 - our own
+    assert again.identity == exposure.identity
+    np.testing.assert_array_equal(again.read(WHOLE).variance, exposure.read(WHOLE).variance)
+    np.testing.assert_array_equal(again.wcs.wcs.crval, exposure.wcs.wcs.crval)

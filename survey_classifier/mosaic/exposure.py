@@ -4,27 +4,30 @@ Owns the seam between file formats (``readers``) and the ingest, and the setting
 Does not own any file format.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.pixels import BAND_NAME, BandInfo
 from survey_classifier.settings import Settings
 
-__all__ = ["Exposure", "MosaicInput"]
+__all__ = ["Exposure", "MosaicInput", "PixelGrid", "Territory", "Window"]
 
 
 class MosaicInput(Settings):
     """One ``[[mosaic.inputs]]`` table: a file, or a pattern of files, of one band."""
 
-    reader: Literal["fits"] = "fits"
+    reader: Literal["fits", "hsc", "euclid-ero", "euclid-mer", "sdss"] = "fits"
     """Format of the file."""
     path: str
-    """File or glob pattern, relative to the run file."""
+    """File or glob pattern, relative to the run file. A ``{word}`` in it matches any text, and
+    sorts the files into the stores of ``mosaic.store = "...{word}..."``."""
     band: Annotated[str, Field(pattern=BAND_NAME)]
     """Name of the band."""
     hdu: str | int | None = None
@@ -39,8 +42,61 @@ class MosaicInput(Settings):
     """HDU that is 0 where the image has no data."""
     mask_hdu: str | int | None = None
     """HDU of `MaskBit` values, not of a survey's own planes."""
+    variance_hdu: str | int | None = None
+    """HDU of the variance, in the square of the image's unit."""
+    rms_hdu: str | int | None = None
+    """HDU of the standard deviation of the noise, in the image's unit."""
+    weight_hdu: str | int | None = None
+    """HDU of weights, the inverse of the variance; 0 where the image has no data."""
     psf_fwhm_arcsec: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Seeing, for files without the keyword PSFFWHM."""
+    """Seeing, for files that do not say it themselves."""
+    patch_inner_px: Annotated[int, Field(ge=1)] = 4000
+    """Reader ``hsc``: side of a patch without its border."""
+    patch_border_px: Annotated[int, Field(ge=0)] = 100
+    """Reader ``hsc``: width of the border that a patch shares with its neighbors."""
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> "MosaicInput":
+        keys = ("variance_hdu", "rms_hdu", "weight_hdu")
+        given = [key for key in keys if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"band {self.band} has {' and '.join(given)}; give one of them")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Pixels of an image within a box."""
+
+    flux: npt.NDArray[np.float32]
+    """``(y, x)`` in the band's unit; NaN where there is no data, never infinite."""
+    mask: npt.NDArray[np.uint8]
+    """``(y, x)`` of `MaskBit`; NO_DATA wherever flux is NaN."""
+    variance: npt.NDArray[np.float32] | None = None
+    """``(y, x)`` in the square of the band's unit, NaN where flux is NaN or it is not known;
+    None if the image has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelGrid:
+    """A celestial WCS with the extent of an image on it."""
+
+    wcs: WCS
+    shape: tuple[int, int]
+    """``(ny, nx)`` in pixels."""
+
+
+class Territory(Protocol):
+    """The part of the sky that a survey gives to one of its overlapping areas, such as a tract."""
+
+    @property
+    def name(self) -> str:
+        """Name from which the territory can be made again, such as ``rings:15549``."""
+
+    def contains(
+        self, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
+        """Return whether each position belongs to it; False where a position is NaN."""
 
 
 class Exposure(Protocol):
@@ -51,8 +107,16 @@ class Exposure(Protocol):
     """
 
     @property
+    def path(self) -> Path:
+        """The image's file."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is read from, `path` first."""
+
+    @property
     def band(self) -> BandInfo:
-        """The band; its unit is what `read` returns."""
+        """The band; its unit is what `read` returns, `has_variance` says whether that is known."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,8 +130,28 @@ class Exposure(Protocol):
     def identity(self) -> str:
         """Text that changes when what `read` returns may change: names, sizes, headers, keys."""
 
-    def read(self, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Return flux and mask (`MaskBit`) of a box inside the image; the caller may change them.
+    @property
+    def slot(self) -> str:
+        """Which piece of the survey it is: two files of one band and slot are the same piece.
 
-        Flux is NaN where there is no data and never infinite; NO_DATA is set where it is NaN.
+        A patch such as ``15549-4,5``, a tile such as ``TILE102018665``; '' where the survey has
+        no such pieces.
         """
+
+    @property
+    def core(self) -> Box | None:
+        """The pixels that the survey gives to this image among those of its territory.
+
+        None where the survey has no rule.
+        """
+
+    @property
+    def territory(self) -> Territory | None:
+        """The part of the sky that the survey gives to the image's area, None without a rule."""
+
+    @property
+    def survey_grid(self) -> PixelGrid | None:
+        """The grid that the image is a piece of, such as its tract's; None if it is none's."""
+
+    def read(self, box: Box) -> Window:
+        """Return the pixels of a box inside the image; the caller may change them."""

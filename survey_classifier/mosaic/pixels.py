@@ -80,6 +80,8 @@ class BandInfo:
     """Seeing, None where the file does not say."""
     source_files: tuple[str, ...] = ()
     """Names of the ingested files."""
+    has_variance: bool = False
+    """Whether the variance of its pixels is known."""
 
     def __post_init__(self) -> None:
         if re.fullmatch(BAND_NAME.rstrip("$"), self.name) is None:

@@ -1,13 +1,10 @@
 """Reading any FITS image with a celestial WCS.
 
-Owns HDU look-up, zero points from headers and the unit conversion to nJy. Does not own the WCS
-(``header_wcs``), nor masks or file layouts of particular surveys.
+Owns which HDUs of a file are read and how they become an `Exposure`. Does not own files
+(``fits_file``), units and noise (``calibration``), the WCS (``header_wcs``), nor the conventions of
+particular surveys.
 """
 
-import hashlib
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,29 +12,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import MosaicInput
+from survey_classifier.mosaic.exposure import MosaicInput, PixelGrid, Territory, Window
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
+from survey_classifier.mosaic.readers.calibration import (
+    NoiseKind,
+    calibrated,
+    njy_per_count,
+    seeing_arcsec,
+    zero_point_of,
+)
+from survey_classifier.mosaic.readers.fits_file import (
+    find_image,
+    find_plane,
+    opened,
+    opened_to_describe,
+    sampled_digest,
+    section,
+)
 from survey_classifier.mosaic.readers.header_wcs import equatorial_wcs
 
-__all__ = ["FitsExposure", "open_fits"]
+__all__ = ["FitsExposure", "NoisePlane", "open_fits"]
 
-ZERO_POINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "ZP_STACK", "PHOTZP")
-PSF_KEYWORD = "PSFFWHM"
 ALL_BITS = 255
 NOT_OURS = (
     "a mask plane must hold this package's mask bits (MaskBit, integers 0 to 255): "
     "map the survey's planes to them, or leave mask_hdu out"
 )
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"PK", b"\xfd7zXZ")
-"""First bytes of the compressed files that astropy reads: gzip, bzip2, zip, xz."""
-N_SAMPLES, SAMPLE_BYTES = 32, 2**16
-NJY_ZERO_POINT = 31.4
-"""AB magnitude of 1 nJy, ``-2.5 log10(1e-9 / 3631)`` to 0.0003 mag (Oke & Gunn 1983)."""
+NOISE_KINDS: tuple[NoiseKind, ...] = ("variance", "rms", "weight")
+
+
+@dataclass(frozen=True, slots=True)
+class NoisePlane:
+    """The HDU that says how large the noise is."""
+
+    kind: NoiseKind
+    hdu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +62,39 @@ class FitsExposure:
     """Number of the image HDU."""
     coverage_hdu: int | None
     mask_hdu: int | None
+    noise: NoisePlane | None
     band: BandInfo
     shape: tuple[int, int]
     wcs: WCS
-    njy_per_count: float
-    """What counts are multiplied with; 1 for display units."""
     identity: str
     """See `Exposure.identity`."""
 
-    def read(self, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """See `Exposure.files`."""
+        return (self.path,)
+
+    @property
+    def slot(self) -> str:
+        """See `Exposure.slot`."""
+        return self.path.name
+
+    @property
+    def core(self) -> Box | None:
+        """See `Exposure.core`."""
+        return None
+
+    @property
+    def territory(self) -> Territory | None:
+        """See `Exposure.territory`."""
+        return None
+
+    @property
+    def survey_grid(self) -> PixelGrid | None:
+        """See `Exposure.survey_grid`."""
+        return None
+
+    def read(self, box: Box) -> Window:
         """See `Exposure.read`.
 
         Raises
@@ -65,17 +102,18 @@ class FitsExposure:
         MosaicError
             If the file cannot be read there, or its mask plane has other bits than `MaskBit`.
         """
-        with _opened(self.path) as hdus:
-            flux = _section(hdus[self.hdu], box).astype(np.float32) * np.float32(self.njy_per_count)
+        with opened(self.path) as hdus:
+            counts = section(hdus[self.hdu], box)
             mask = np.zeros(box.shape, dtype=np.uint8)
             if self.mask_hdu is not None:
-                mask = self._mask(_section(hdus[self.mask_hdu], box))
+                mask = self._mask(section(hdus[self.mask_hdu], box))
             if self.coverage_hdu is not None:
-                flux[_section(hdus[self.coverage_hdu], box) == 0] = np.nan
-        empty = ~np.isfinite(flux) | ((mask & np.uint8(MaskBit.NO_DATA)) != 0)
-        flux[empty] = np.nan
-        mask[empty] |= np.uint8(MaskBit.NO_DATA)
-        return flux, mask
+                coverage = section(hdus[self.coverage_hdu], box)
+                mask[(coverage == 0) | np.isnan(coverage)] |= np.uint8(MaskBit.NO_DATA)
+            noise = None
+            if self.noise is not None:
+                noise = self.noise.kind, section(hdus[self.noise.hdu], box)
+        return calibrated(counts, njy_per_count(self.band.zero_point), mask, noise)
 
     def _mask(self, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Return a window of the mask plane; `_require_mask` saw only its header."""
@@ -101,111 +139,31 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
     ------
     MosaicError
         If the file is missing or unreadable, an HDU is not there or no image, the mask plane is
-        not one of `MaskBit`, the WCS is not equatorial, or the zero point is unknown.
+        not one of `MaskBit`, the WCS is not of the kind that is understood, or unit or zero point
+        are unknown.
     """
-    with warnings.catch_warnings(), _opened(path) as hdus:
-        # `_require_whole` says it, once.
-        warnings.filterwarnings("ignore", message="File may have been truncated")
-        _require_whole(hdus, path)
-        number = _find_image(hdus, settings.hdu, path)
-        header, shape = hdus[number].header, hdus[number].shape
-        coverage = _plane(hdus, settings.coverage_hdu, shape, path)
-        mask = _plane(hdus, settings.mask_hdu, shape, path)
+    with opened_to_describe(path) as hdus:
+        image = find_image(hdus, settings.hdu, path)
+        header, shape = hdus[image].header, hdus[image].shape
+        where = f"HDU {image} of {path}"
+        coverage = find_plane(hdus, settings.coverage_hdu, shape, path)
+        mask = find_plane(hdus, settings.mask_hdu, shape, path)
         if mask is not None:
             _require_mask(hdus[mask].header, mask, path)
-        zero_point = _zero_point(header, settings, path)
-        psf = settings.psf_fwhm_arcsec or _psf(header, path)
-        band = BandInfo(settings.band, settings.unit, zero_point, psf, (path.name,))
-        scale = 1.0 if zero_point is None else 10 ** (0.4 * (NJY_ZERO_POINT - zero_point))
+        noise = _noise_plane(hdus, settings, shape, path)
+        zero_point = zero_point_of(header, settings, where)
+        band = BandInfo(
+            settings.band,
+            settings.unit,
+            zero_point,
+            seeing_arcsec(header, settings, where),
+            (path.name,),
+            has_variance=noise is not None,
+        )
         # Not the time of the file: a copy of it is the same image.
-        keys = (path.name, _sampled_digest(path), number, coverage, mask, band, scale)
-        wcs = equatorial_wcs(header, f"HDU {number} of {path}")
-        return FitsExposure(path, number, coverage, mask, band, shape, wcs, scale, repr(keys))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[fits.HDUList]:
-    """Open a file; the one place where its problems become ours."""
-    try:
-        # Not mapped: astropy maps no scaled integers, and sections are read by window anyhow.
-        with path.open("rb") as stream, fits.open(stream, memmap=False) as hdus:
-            yield hdus
-    except FileNotFoundError as error:
-        raise MosaicError(f"no such file: {path}") from error
-    except (OSError, VerifyError, UserWarning, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = reason.partition(" If this is really a FITS file")[0]  # astropy's own options
-        raise MosaicError(f"cannot read {path} as FITS: {reason}; fetch it again") from error
-
-
-def _require_whole(hdus: fits.HDUList, path: Path) -> None:
-    """Refuse a file that is shorter than its headers say; a compressed one fails by itself."""
-    with path.open("rb") as stream:
-        if stream.read(6).startswith(COMPRESSED):
-            return
-    info = hdus[-1].fileinfo()
-    expected, size = info["datLoc"] + info["datSpan"], path.stat().st_size
-    if size < expected:
-        raise MosaicError(
-            f"cannot read {path} as FITS: it is truncated, {size} of {expected} bytes; "
-            "fetch it again"
-        )
-
-
-def _sampled_digest(path: Path) -> str:
-    """Return a SHA-256 over a file's size and pieces spread evenly over it.
-
-    Reading a survey whole only to see that it is the same would take as long as its ingest; an
-    image that was replaced differs in every piece.
-    """
-    size = path.stat().st_size
-    state = hashlib.sha256(str(size).encode())
-    with path.open("rb") as stream:
-        for number in range(N_SAMPLES):
-            stream.seek(max(0, size - SAMPLE_BYTES) * number // (N_SAMPLES - 1))
-            state.update(stream.read(SAMPLE_BYTES))
-    return state.hexdigest()
-
-
-def _section(hdu: Any, box: Box) -> npt.NDArray[Any]:  # noqa: ANN401 - any image HDU
-    """Read a window of an image without the rest of it."""
-    return np.asarray(hdu.section[box.slices])
-
-
-def _is_image(hdu: Any) -> bool:  # noqa: ANN401 - any HDU
-    return bool(getattr(hdu, "is_image", False) and len(hdu.shape) == 2 and min(hdu.shape) > 0)
-
-
-def _find_image(hdus: fits.HDUList, name: str | int | None, path: Path) -> int:
-    """Return the number of the HDU that holds the image."""
-    if name is None:
-        images = [number for number, hdu in enumerate(hdus) if _is_image(hdu)]
-        if not images:
-            raise MosaicError(f"{path} holds no two-dimensional image; name another file")
-        return images[0]
-    try:
-        number = int(hdus.index_of(name))
-        hdu = hdus[number]
-    except (KeyError, IndexError) as error:
-        known = ", ".join(f"{number}:{hdu.name}" for number, hdu in enumerate(hdus))
-        raise MosaicError(f"{path} has no HDU {name!r}; it has {known}") from error
-    if not _is_image(hdu):
-        raise MosaicError(f"HDU {name!r} of {path} is no two-dimensional image")
-    return number
-
-
-def _plane(
-    hdus: fits.HDUList, name: str | int | None, shape: tuple[int, int], path: Path
-) -> int | None:
-    """Return the number of a plane that goes with the image."""
-    if name is None:
-        return None
-    number = _find_image(hdus, name, path)
-    if hdus[number].shape != shape:
-        raise MosaicError(
-            f"HDU {name!r} of {path} has shape {hdus[number].shape}, its image {shape}"
-        )
-    return number
+        keys = (path.name, sampled_digest(path), image, coverage, mask, noise, band)
+        wcs = equatorial_wcs(header, where)
+        return FitsExposure(path, image, coverage, mask, noise, band, shape, wcs, repr(keys))
 
 
 def _require_mask(header: fits.Header, number: int, path: Path) -> None:
@@ -216,46 +174,12 @@ def _require_mask(header: fits.Header, number: int, path: Path) -> None:
         raise MosaicError(f"HDU {number} of {path} {problem}; {NOT_OURS}")
 
 
-def _zero_point(header: fits.Header, settings: MosaicInput, path: Path) -> float | None:
-    """Return the magnitude of one count: the file's own, else the declared one."""
-    if settings.unit == "display":
-        return None
-    if str(header.get("BUNIT", "")).strip().lower() == "njy":
-        return NJY_ZERO_POINT
-    own = settings.zero_point_keyword
-    for keyword in (own,) if own else ZERO_POINT_KEYWORDS:
-        if keyword in header:
-            value = _number(header[keyword])
-            if not np.isfinite(value):
-                raise MosaicError(
-                    f"the zero point of {path} is no number ({keyword} = {header[keyword]!r}); "
-                    "mend it, or name another keyword as zero_point_keyword"
-                )
-            return value
-    if settings.zero_point is not None:
-        return settings.zero_point
-    raise MosaicError(
-        f"{path} has no zero point ({own or ', '.join(ZERO_POINT_KEYWORDS)}); "
-        "set zero_point or zero_point_keyword, or unit = 'display' for an uncalibrated image"
-    )
-
-
-def _psf(header: fits.Header, path: Path) -> float | None:
-    """Return the seeing in arcsec, None where the file does not say."""
-    if PSF_KEYWORD not in header:
-        return None
-    value = _number(header[PSF_KEYWORD])
-    if not (np.isfinite(value) and value > 0):
-        raise MosaicError(
-            f"{path} has no sound seeing ({PSF_KEYWORD} = {header[PSF_KEYWORD]!r}); "
-            "set psf_fwhm_arcsec"
-        )
-    return value
-
-
-def _number(value: Any) -> float:  # noqa: ANN401 - any FITS value
-    """Return a header's value as a number, NaN where it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
+def _noise_plane(
+    hdus: fits.HDUList, settings: MosaicInput, shape: tuple[int, int], path: Path
+) -> NoisePlane | None:
+    """Return the plane of the noise that the run file names; it names at most one."""
+    for kind in NOISE_KINDS:
+        found = find_plane(hdus, getattr(settings, f"{kind}_hdu"), shape, path)
+        if found is not None:
+            return NoisePlane(kind, found)
+    return None

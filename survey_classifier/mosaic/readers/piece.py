@@ -1,0 +1,123 @@
+"""What the readers of surveys share: a FITS image of which the survey says more.
+
+Owns the delegation to the image, the refusal of settings that a survey's reader has its own
+answer to, and the emptying of pixels. Does not own any survey's file format.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from astropy.wcs import WCS
+
+from survey_classifier.errors import MosaicError
+from survey_classifier.geometry import Box
+from survey_classifier.mosaic.exposure import (
+    Exposure,
+    MosaicInput,
+    PixelGrid,
+    Territory,
+    Window,
+)
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit
+
+__all__ = ["NOISE_KEYS", "SurveyPiece", "emptied", "refuse_settings"]
+
+NOISE_KEYS = ("variance_hdu", "rms_hdu", "weight_hdu")
+"""Settings that say where the generic reader finds the noise."""
+
+
+@dataclass(frozen=True)
+class SurveyPiece:
+    """An image as the generic reader sees it, with what its survey adds; see `Exposure`.
+
+    Subclasses read it; there is no rule here about which pixels belong to the image.
+    """
+
+    image: Exposure
+    """The image as any FITS file."""
+    band: BandInfo
+    """See `Exposure.band`."""
+    identity: str
+    """See `Exposure.identity`."""
+    slot: str
+    """See `Exposure.slot`."""
+
+    @property
+    def path(self) -> Path:
+        """See `Exposure.path`."""
+        return self.image.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """See `Exposure.files`."""
+        return self.image.files
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Exposure.shape`."""
+        return self.image.shape
+
+    @property
+    def wcs(self) -> WCS:
+        """See `Exposure.wcs`."""
+        return self.image.wcs
+
+    @property
+    def core(self) -> Box | None:
+        """See `Exposure.core`."""
+        return None
+
+    @property
+    def territory(self) -> Territory | None:
+        """See `Exposure.territory`."""
+        return None
+
+    @property
+    def survey_grid(self) -> PixelGrid | None:
+        """See `Exposure.survey_grid`."""
+        return None
+
+
+def refuse_settings(settings: MosaicInput, keys: Sequence[str], reason: str) -> None:
+    """Refuse settings that the reader would not follow.
+
+    Parameters
+    ----------
+    settings
+        The input's table of the run file.
+    keys
+        Names of settings that must be left out.
+    reason
+        What the reader does instead.
+
+    Raises
+    ------
+    MosaicError
+        If one is given.
+    """
+    for key in keys:
+        if getattr(settings, key) is not None:
+            raise MosaicError(
+                f"{key} = {getattr(settings, key)!r} of band {settings.band}: reader "
+                f"{settings.reader} {reason}; leave it out, or take reader 'fits'"
+            )
+
+
+def emptied(window: Window, empty: npt.NDArray[np.bool_]) -> Window:
+    """Return a window without data where a survey says that there are none.
+
+    Parameters
+    ----------
+    window
+        Pixels, changed in place.
+    empty
+        ``(y, x)``, True where there are no data.
+    """
+    window.flux[empty] = np.nan
+    window.mask[empty] |= np.uint8(MaskBit.NO_DATA)
+    if window.variance is not None:
+        window.variance[empty] = np.nan
+    return window

@@ -1,139 +1,66 @@
 """Bringing exposures onto a mosaic's grid.
 
-Owns the choice between copying and resampling, and the grid of a new mosaic. Does not own
-reading files or writing shards.
+Owns what is read and resampled at once, and what becomes of the seeing. Does not own the kernel
+(``resample``), the map between two grids (``lattice``), nor the choice of a grid and between
+copying and resampling (``grids``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 from astropy.wcs import WCS
-from reproject import reproject_adaptive
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box, nearest_pixel
-from survey_classifier.mosaic.exposure import Exposure
-from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
-from survey_classifier.mosaic.pyramid import merged_mask
-from survey_classifier.mosaic.sky import REACH_DEG, SkyGrid, pixel_scale_arcsec
+from survey_classifier.geometry import Box
+from survey_classifier.mosaic.exposure import Exposure, Window
+from survey_classifier.mosaic.grids import grid_offset, reached_box, spread
+from survey_classifier.mosaic.lattice import STEP_PX, Lattice, box_around
+from survey_classifier.mosaic.resample import FWHM_PER_SIGMA, Sampling, empty_window, resample
+from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
 
-__all__ = ["PixelGrid", "grid_offset", "mosaic_grid", "read_onto"]
+__all__ = ["fwhm_on", "read_onto"]
 
-SAME_GRID_PX = 1e-3
-"""Grids that agree this well all over an image are one grid, and pixels are copied."""
-KERNEL_PX = 4
-"""Width of the resampling kernel in pixels of the coarser of grid and image."""
-PAD_PX = 2
-"""Pixels of the grid that are resampled around a box: the kernel's Jacobian is a difference."""
+BLOCK_PX = 256
+"""Side of what is resampled at once, on grids no coarser than the image: it fits the caches."""
 RESAMPLING_BYTES = 128 * 2**20
-"""Memory of one resampling; larger boxes are resampled in pieces."""
-BYTES_PER_TARGET_PX, BYTES_PER_SOURCE_PX = 180, 20
-"""Memory of a resampling for each pixel of the grid and of the image."""
-SMALLEST_PIECE_PX = 64
-"""Smaller pieces would mostly be margin."""
+"""Memory of one resampling; what would need more of the image is read in pieces."""
+BYTES_PER_PX = 24
+"""Memory of a resampling for each pixel of the image, with what its reader needs."""
 
 
-@dataclass(frozen=True, slots=True)
-class PixelGrid:
-    """A celestial WCS with the extent of an image on it."""
-
-    wcs: WCS
-    shape: tuple[int, int]
-    """``(ny, nx)`` in pixels."""
-
-
-def _spread(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return ``(x, y)`` of pixels spread over an image, its corners and rim among them."""
-    ny, nx = shape
-    y, x = np.meshgrid(np.linspace(0, ny - 1, 17), np.linspace(0, nx - 1, 17))
-    return x.ravel(), y.ravel()
-
-
-def grid_offset(exposure: Exposure, wcs: WCS) -> tuple[int, int] | None:
-    """Return the ``(dy, dx)`` of an exposure's first pixel on a grid, None on another grid.
+def fwhm_on(exposure: Exposure, wcs: WCS) -> float | None:
+    """Return the seeing of an exposure after `read_onto`, in arcsec; None if it is not known.
 
     Parameters
     ----------
     exposure
         The image.
     wcs
-        The grid.
+        The grid; on its own grid an image is copied and keeps its seeing.
     """
-    x, y = _spread(exposure.shape)
-    on_grid = SkyGrid(wcs).world_to_pixel(*SkyGrid(exposure.wcs).pixel_to_world(x, y))
-    dx, dy = on_grid[0] - x, on_grid[1] - y
-    # NaN (the far side of the sky) fails this comparison, as it should.
-    if not (np.abs(dx - np.rint(dx[0])) < SAME_GRID_PX).all():
-        return None
-    if not (np.abs(dy - np.rint(dy[0])) < SAME_GRID_PX).all():
-        return None
-    return int(np.rint(dy[0])), int(np.rint(dx[0]))
+    fwhm = exposure.band.psf_fwhm_arcsec
+    if fwhm is None or grid_offset(exposure, wcs) is not None:
+        return fwhm
+    scale_arcsec = pixel_scale_arcsec(exposure.wcs)
+    added = _Job.of(exposure, wcs).sampling.blur_variance * scale_arcsec**2
+    return float(np.sqrt(fwhm**2 + FWHM_PER_SIGMA**2 * added))
 
 
-def mosaic_grid(exposures: Sequence[Exposure], scale_arcsec: float | None) -> PixelGrid:
-    """Return the grid that holds all exposures.
-
-    Parameters
-    ----------
-    exposures
-        At least one; without a scale, the first one's grid is taken and extended.
-    scale_arcsec
-        Pixel scale of a new gnomonic grid about the first exposure's reference point.
-    """
-    first = exposures[0].wcs.celestial
-    wcs = first.deepcopy() if scale_arcsec is None else _tangent_plane(first, scale_arcsec)
-    x_all, y_all = [], []
-    for exposure in exposures:
-        sky = SkyGrid(exposure.wcs).pixel_to_world(*_spread(exposure.shape))
-        x, y = SkyGrid(wcs).world_to_pixel(*sky)
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise MosaicError(
-                f"{', '.join(exposure.band.source_files)} lies more than {REACH_DEG:.0f} degrees "
-                f"from {', '.join(exposures[0].band.source_files)}, or where the distortion of "
-                "its grid has no inverse; make two mosaics, or set scale_arcsec for a new grid"
-            )
-        x_all.append(x)
-        y_all.append(y)
-    x0, y0 = (int(np.rint(np.min(values))) for values in (x_all, y_all))
-    shape = (int(np.rint(np.max(y_all))) - y0 + 1, int(np.rint(np.max(x_all))) - x0 + 1)
-    return PixelGrid(_shifted(wcs, y0, x0), shape)
-
-
-def _tangent_plane(wcs: WCS, scale_arcsec: float) -> WCS:
-    """Return a gnomonic grid about a WCS's reference point, north up and east left."""
-    plane = WCS(naxis=2)
-    plane.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    plane.wcs.crval = wcs.wcs.crval
-    plane.wcs.crpix = [1.0, 1.0]
-    plane.wcs.cdelt = [-scale_arcsec / 3600.0, scale_arcsec / 3600.0]
-    plane.wcs.radesys = wcs.wcs.radesys
-    return plane
-
-
-def _shifted(wcs: WCS, y0: int, x0: int) -> WCS:
-    """Return a WCS whose pixel (0, 0) is pixel ``(y0, x0)`` of the given one."""
-    shifted = wcs.deepcopy()
-    shifted.wcs.crpix = wcs.wcs.crpix - np.array([x0, y0])
-    if shifted.sip is not None:
-        sip = shifted.sip
-        sip_crpix = sip.crpix - np.array([x0, y0])
-        shifted.sip = type(sip)(sip.a, sip.b, sip.ap, sip.bp, sip_crpix)
-    return shifted
-
-
-def read_onto(
-    exposure: Exposure, wcs: WCS, box: Box
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+def read_onto(exposure: Exposure, wcs: WCS, box: Box) -> Window:
     """Resample an exposure onto a box of another grid.
 
-    Flux of calibrated bands is conserved, display values are kept (reproject's adaptive method
-    with and without its Jacobian). Unusable pixels reach no other: they are left out, and what
-    they cover is NaN. Masks go to the nearest pixel; on a coarser grid each pixel takes those of
-    all that it covers, merged as in the pyramid. However a sky is cut in boxes, the result is
-    the same.
+    Flux of calibrated bands is conserved, display values are kept. Unusable pixels reach no
+    other: they are left out, and a pixel is NaN if the nearest pixel (on coarser grids, more than
+    half of what it covers) is unusable. It has the warnings of all pixels that its value is made
+    of, and is SUSPECT where a flaw among them was left out.
+
+    The variance is that of sums: summed over an aperture of many pixels, it is the variance of
+    the flux in there, as on the image. The noise of neighbors is correlated now, so single pixels
+    scatter less than it says.
+
+    However a sky is cut in boxes, the result is the same bit for bit: blocks aligned on the grid
+    are resampled whole.
 
     Parameters
     ----------
@@ -146,128 +73,127 @@ def read_onto(
 
     Returns
     -------
-    flux, mask
-        Arrays of the box's shape; NaN and NO_DATA where the exposure has nothing.
+    Window
+        Of the box's shape; NaN and NO_DATA where the exposure has nothing.
+
+    Raises
+    ------
+    MosaicError
+        If the image cannot be read, or lies where the grid does not reach.
     """
-    flux = np.full(box.shape, np.nan, dtype=np.float32)
-    mask = np.full(box.shape, MaskBit.NO_DATA, dtype=np.uint8)
-    reached = _reached(exposure, wcs, box)
-    if reached is not None:
-        inside = reached.shifted(-box.y0, -box.x0).slices
-        flux[inside], mask[inside] = _resampled(exposure, wcs, reached)
-    return flux, mask
+    out = empty_window(box.shape, has_variance=exposure.band.has_variance)
+    reached = reached_box(exposure, wcs, None).intersection(box)
+    if reached is None:
+        return out
+    job = _Job.of(exposure, wcs)
+    for piece, window in job.pieces(_aligned(reached, job.block_px)):
+        pixels = exposure.read(window)
+        for block in _blocks(piece, job.block_px):
+            shared = block.intersection(box)
+            if shared is not None:
+                lattice = Lattice.between(job.grid, job.image, block)
+                whole = resample(pixels, window, lattice, job.sampling, exposure.band.unit)
+                _paste(out, box, whole, block, shared)
+    return out
 
 
-def _reached(exposure: Exposure, wcs: WCS, box: Box) -> Box | None:
-    """Return the part of a box that the exposure may fill."""
-    sky = SkyGrid(exposure.wcs).pixel_to_world(*_spread(exposure.shape))
-    x, y = SkyGrid(wcs).world_to_pixel(*sky)
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return box
-    return _around(x, y, PAD_PX + int(np.ceil(1 / _ratio(exposure, wcs)))).intersection(box)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all blocks of one exposure on one grid share."""
+
+    exposure: Exposure
+    image: SkyGrid
+    grid: SkyGrid
+    sampling: Sampling
+
+    @classmethod
+    def of(cls, exposure: Exposure, wcs: WCS) -> "_Job":
+        """Look at how an image lies on a grid."""
+        image, grid = SkyGrid(exposure.wcs), SkyGrid(wcs)
+        ny, nx = exposure.shape
+        y, x = np.meshgrid(np.linspace(0, ny - 1, 3), np.linspace(0, nx - 1, 3))
+        # A pixel's step from there along each of the image's axes.
+        x, y = x.ravel() + np.array([[0], [1], [0]]), y.ravel() + np.array([[0], [0], [1]])
+        on_grid = np.array(grid.world_to_pixel(*image.pixel_to_world(x, y)))
+        if not np.isfinite(on_grid).all():
+            raise MosaicError(
+                f"the grid of the mosaic does not reach all of {exposure.path}; "
+                "make a mosaic of its own of it, or set scale_arcsec for a new grid"
+            )
+        steps = np.moveaxis(on_grid[:, 1:] - on_grid[:, :1], 2, 0)
+        return cls(exposure, image, grid, Sampling.of(steps))
+
+    @property
+    def block_px(self) -> int:
+        """Side of a block; it shrinks where the grid is the coarser one, for the image to fit."""
+        halvings = max(int(np.ceil(np.log2(self.sampling.ratio))), 0)
+        return max(BLOCK_PX >> halvings, STEP_PX)
+
+    def pieces(self, piece: Box) -> Iterator[tuple[Box, Box]]:
+        """Cut a box of whole blocks until what it needs of the image fits the memory.
+
+        Yields
+        ------
+        piece, window
+            Blocks, and the box of the image that they need.
+        """
+        is_block = max(piece.shape) <= self.block_px
+        needed, is_certain = self._needed(piece, is_block=is_block)
+        window = needed and needed.intersection(
+            Box(0, self.exposure.shape[0], 0, self.exposure.shape[1])
+        )
+        fits = window is None or window.area * BYTES_PER_PX <= RESAMPLING_BYTES
+        if not is_block and not (fits and is_certain):
+            for half in _halves(piece, self.block_px):
+                yield from self.pieces(half)
+        elif window is not None:
+            yield piece, window
+
+    def _needed(self, piece: Box, *, is_block: bool) -> tuple[Box | None, bool]:
+        """Return what a piece needs of the image, and whether there may not be more of it."""
+        margin_px = self.sampling.reach_px
+        if is_block:
+            return Lattice.between(self.grid, self.image, piece).extent(margin_px), True
+        x, y = spread(piece.shape)
+        x, y = self.image.world_to_pixel(*self.grid.pixel_to_world(x + piece.x0, y + piece.y0))
+        known = np.isfinite(x) & np.isfinite(y)
+        needed = box_around(y[known], x[known], margin_px + 1) if known.any() else None
+        return needed, bool(known.all())
 
 
-def _ratio(exposure: Exposure, wcs: WCS) -> float:
-    """Return how many pixels of the exposure go along one of the grid."""
-    return pixel_scale_arcsec(wcs) / pixel_scale_arcsec(exposure.wcs)
-
-
-def _around(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], margin_px: int) -> Box:
-    """Return the box that holds positions with a margin."""
+def _aligned(box: Box, block_px: int) -> Box:
+    """Return the whole blocks that hold a box."""
     return Box(
-        int(np.floor(y.min())) - margin_px,
-        int(np.ceil(y.max())) + margin_px + 1,
-        int(np.floor(x.min())) - margin_px,
-        int(np.ceil(x.max())) + margin_px + 1,
+        box.y0 // block_px * block_px,
+        -(-box.y1 // block_px) * block_px,
+        box.x0 // block_px * block_px,
+        -(-box.x1 // block_px) * block_px,
     )
 
 
-def _resampled(
-    exposure: Exposure, wcs: WCS, box: Box
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Resample onto a box, in halves where that would take too much memory."""
-    padded = Box(box.y0 - PAD_PX, box.y1 + PAD_PX, box.x0 - PAD_PX, box.x1 + PAD_PX)
-    window = _window(exposure, wcs, padded)
-    if window is None:
-        return (np.full(box.shape, np.nan, dtype=np.float32),
-                np.full(box.shape, MaskBit.NO_DATA, dtype=np.uint8))  # fmt: skip
-    needed = padded.area * BYTES_PER_TARGET_PX + window.area * BYTES_PER_SOURCE_PX
-    if needed > RESAMPLING_BYTES and max(box.shape) > SMALLEST_PIECE_PX:
-        axis, pieces = _halves(box)
-        first, second = (_resampled(exposure, wcs, piece) for piece in pieces)
-        return np.concatenate([first[0], second[0]], axis), np.concatenate(
-            [first[1], second[1]], axis
-        )
-    flux_in, mask_in = exposure.read(window)
-    flux_in[(mask_in & np.uint8(UNUSABLE)) != 0] = np.nan
-    source = _shifted(exposure.wcs, window.y0, window.x0)
-    out, _ = reproject_adaptive(
-        (flux_in, source), _shifted(wcs, padded.y0, padded.x0), shape_out=padded.shape,
-        conserve_flux=exposure.band.unit == "nJy", kernel="gaussian",
-        sample_region_width=KERNEL_PX, boundary_mode="ignore", bad_value_mode="ignore",
-    )  # fmt: skip
-    inner = (slice(PAD_PX, -PAD_PX), slice(PAD_PX, -PAD_PX))
-    mask = _mask_onto(mask_in, exposure, window, wcs, padded)[inner]
-    flux = out[inner].astype(np.float32)
-    flux[(mask & np.uint8(UNUSABLE)) != 0] = np.nan
-    mask[np.isnan(flux)] |= np.uint8(MaskBit.NO_DATA)
-    return flux, mask
+def _blocks(piece: Box, block_px: int) -> Iterator[Box]:
+    """Yield the blocks of a piece."""
+    for y0 in range(piece.y0, piece.y1, block_px):
+        for x0 in range(piece.x0, piece.x1, block_px):
+            yield Box(y0, y0 + block_px, x0, x0 + block_px)
 
 
-def _halves(box: Box) -> tuple[int, tuple[Box, Box]]:
-    """Cut a box across its longer axis; return that axis and both parts."""
-    ny, nx = box.shape
+def _halves(piece: Box, block_px: int) -> tuple[Box, Box]:
+    """Cut a piece of several blocks across its longer axis."""
+    ny, nx = piece.shape
     if ny >= nx:
-        middle = box.y0 + ny // 2
-        return 0, (Box(box.y0, middle, box.x0, box.x1), Box(middle, box.y1, box.x0, box.x1))
-    middle = box.x0 + nx // 2
-    return 1, (Box(box.y0, box.y1, box.x0, middle), Box(box.y0, box.y1, middle, box.x1))
+        middle = piece.y0 + ny // block_px // 2 * block_px
+        return (Box(piece.y0, middle, piece.x0, piece.x1),
+                Box(middle, piece.y1, piece.x0, piece.x1))  # fmt: skip
+    middle = piece.x0 + nx // block_px // 2 * block_px
+    return (Box(piece.y0, piece.y1, piece.x0, middle),
+            Box(piece.y0, piece.y1, middle, piece.x1))  # fmt: skip
 
 
-def _window(exposure: Exposure, wcs: WCS, box: Box) -> Box | None:
-    """Return what to read of an exposure to fill a box of another grid."""
-    whole = Box(0, exposure.shape[0], 0, exposure.shape[1])
-    x, y = _spread(box.shape)
-    sky = SkyGrid(wcs).pixel_to_world(x + box.x0, y + box.y0)
-    x_in, y_in = SkyGrid(exposure.wcs).world_to_pixel(*sky)
-    if not (np.isfinite(x_in).all() and np.isfinite(y_in).all()):
-        return whole
-    # Half the kernel's width, along the diagonal; no less than pixels of the image itself.
-    reach = KERNEL_PX / np.sqrt(2) * max(_ratio(exposure, wcs), 1.0)
-    return _around(x_in, y_in, int(np.ceil(reach)) + 2).intersection(whole)
-
-
-def _mask_onto(
-    mask: npt.NDArray[np.uint8], exposure: Exposure, window: Box, wcs: WCS, box: Box
-) -> npt.NDArray[np.uint8]:
-    """Return the mask of a box: what the window of an exposure has at points in each pixel.
-
-    One point, the center, where a pixel of the grid is no larger than one of the image;
-    otherwise enough of them to meet every pixel that it covers.
-    """
-    y, x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
-    x_in, y_in = SkyGrid(exposure.wcs).world_to_pixel(*SkyGrid(wcs).pixel_to_world(x, y))
-    x_in, y_in = x_in - window.x0, y_in - window.y0
-    x_step, y_step = np.gradient(x_in), np.gradient(y_in)
-    n = max(int(np.ceil(_ratio(exposure, wcs) - 0.1)), 1)
-    bits = np.zeros(box.shape, dtype=np.uint8)
-    n_usable = np.zeros(box.shape, dtype=np.int32)
-    # Over one pixel the map is a straight one: no need to go by the sky for each point.
-    for dy, dx in product((np.arange(n) + 0.5) / n - 0.5, repeat=2):
-        point = _at(
-            mask, x_in + dy * x_step[0] + dx * x_step[1], y_in + dy * y_step[0] + dx * y_step[1]
-        )
-        bits |= point
-        n_usable += (point & np.uint8(UNUSABLE)) == 0
-    return merged_mask(bits, n_usable, n * n)
-
-
-def _at(
-    mask: npt.NDArray[np.uint8], x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> npt.NDArray[np.uint8]:
-    """Return the mask of the pixels nearest to positions, NO_DATA outside."""
-    ny, nx = mask.shape
-    inside = (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
-    values = np.full(x.shape, MaskBit.NO_DATA, dtype=np.uint8)
-    values[inside] = mask[nearest_pixel(y[inside]), nearest_pixel(x[inside])]
-    return values
+def _paste(out: Window, box: Box, whole: Window, block: Box, shared: Box) -> None:
+    """Put the pixels that a block and a box share from the one's window to the other's."""
+    to = shared.shifted(-box.y0, -box.x0).slices
+    at = shared.shifted(-block.y0, -block.x0).slices
+    out.flux[to], out.mask[to] = whole.flux[at], whole.mask[at]
+    if out.variance is not None and whole.variance is not None:
+        out.variance[to] = whole.variance[at]

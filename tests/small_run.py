@@ -9,14 +9,13 @@ import tomli_w
 import torch
 from astropy.wcs import WCS
 
-from survey_classifier.geometry import TileGrid
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.resnet import ResNet
+from survey_classifier.mosaic.exposure import Window
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.mosaic.sky import SkyGrid
-from survey_classifier.mosaic.store import SHARD_PX
-from survey_classifier.mosaic.writer import MosaicWriter
+from survey_classifier.mosaic.writer import Layout, MosaicWriter
 
 SHAPE = (600, 530)
 SCALE_ARCSEC = 0.4
@@ -68,9 +67,8 @@ def grid():
 
 def write_store(path, bands=BANDS, unit="nJy"):
     """Write a mosaic of noise and blobs with a hole; band g's pixels depend on its name only."""
-    writer = MosaicWriter.open_or_create(
-        path, "small", [BandInfo(band, unit) for band in bands], SHAPE, grid(), "small"
-    )
+    infos = tuple(BandInfo(band, unit) for band in bands)
+    writer = MosaicWriter.open_or_create(path, Layout("small", infos, SHAPE, grid()))
     flux, mask = {}, np.zeros(SHAPE, dtype=np.uint8)
     mask[300:304, :] = MaskBit.SATURATED
     for band in bands:
@@ -79,9 +77,10 @@ def write_store(path, bands=BANDS, unit="nJy"):
         y, x = rng.uniform(0, 1, (2, 300)) * np.array(SHAPE)[:, None]
         flux[band][y.astype(int), x.astype(int)] += rng.exponential(200, 300).astype(np.float32)
         flux[band][HOLE] = np.nan
-    for band, box in list(writer.pending()):
-        writer.write(band, box, flux[band][box.slices], mask[box.slices])
-    assert TileGrid(SHAPE, SHARD_PX).n_rows == 1
+    whole = writer.shard_grid.tile(0, 0).core
+    assert whole.shape == SHAPE
+    for band in bands:
+        writer.write(band, whole, Window(flux[band], mask), 1)
     return writer.finish()
 
 

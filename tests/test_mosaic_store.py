@@ -1,7 +1,10 @@
 """The store: what is written is read back, on all levels, and only a finished store opens."""
 
 import shutil
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,23 +14,31 @@ from hypothesis import strategies as st
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
+from survey_classifier.mosaic import blueprint as blueprint_module
 from survey_classifier.mosaic import writer as writer_module
+from survey_classifier.mosaic.exposure import Window
 from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
-from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block
+from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block, bin_variance
 from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.mosaic.writer import MosaicWriter
+from survey_classifier.mosaic.writer import Layout, MosaicWriter, is_finished
 from survey_classifier.stamps import cut_stamps
+from tests.conftest import REPOSITORY
 from tests.test_stamps import tan_wcs
 
 BANDS = (
-    BandInfo("g", "nJy", 27.0, 0.7, ("g.fits",)),
+    BandInfo("g", "nJy", 27.0, 0.7, ("g.fits",), has_variance=True),
     BandInfo("i", "nJy", 27.0, None, ("i.fits",)),
 )
 SHAPE = (700, 530)
+LAYOUT = Layout("m", BANDS, SHAPE, tan_wcs(), "rings:15549")
 
 
 @pytest.fixture
 def pixels():
+    return some_pixels()
+
+
+def some_pixels():
     rng = np.random.default_rng(3)
     flux = rng.normal(size=(2, *SHAPE)).astype(np.float32)
     flux[0, 100:140, 200:260] = np.nan
@@ -40,16 +51,32 @@ def pixels():
 @pytest.fixture
 def small_shards(monkeypatch):
     """Shards of 512 pixels: several of them in an array that a test can hold."""
-    monkeypatch.setattr(writer_module, "SHARD_PX", 512)
-    monkeypatch.setattr(writer_module, "CHUNK_PX", 64)
+    for module in (writer_module, blueprint_module):
+        monkeypatch.setattr(module, "SHARD_PX", 512)
+    monkeypatch.setattr(blueprint_module, "CHUNK_PX", 64)
 
 
-def write(path, pixels, n_shards=None):
-    flux, mask = pixels
-    writer = MosaicWriter.open_or_create(path, "m", BANDS, SHAPE, tan_wcs(), "digest")
-    for band, box in list(writer.pending())[:n_shards]:
-        index = [b.name for b in BANDS].index(band)
-        writer.write(band, box, flux[index][box.slices], mask[index][box.slices])
+def variance_of(flux):
+    """Return a variance that differs from pixel to pixel, and is not known where flux is not."""
+    return (0.5 + flux**2).astype(np.float32)
+
+
+def planned(writer, bands=("g", "i"), inputs=7):
+    grid = writer.shard_grid
+    return {band: np.full((grid.n_rows, grid.n_cols), inputs, np.uint64) for band in bands}
+
+
+def window_of(pixels, band, box):
+    index = [b.name for b in BANDS].index(band)
+    flux = pixels[0][index][box.slices]
+    return Window(flux, pixels[1][index][box.slices], variance_of(flux))
+
+
+def write(path, pixels, n_shards=None, layout=LAYOUT, inputs=7, backwards=False):
+    writer = MosaicWriter.open_or_create(path, layout)
+    todo = list(writer.pending(planned(writer, [band.name for band in layout.bands], inputs)))
+    for band, box in (todo[::-1] if backwards else todo)[:n_shards]:
+        writer.write(band, box, window_of(pixels, band, box), inputs)
     return writer
 
 
@@ -64,6 +91,7 @@ def test_round_trip_equals_the_arrays(tmp_path, pixels):
         ours, theirs = mosaic.read(box, ("i", "g")), twin.read(box, ("i", "g"))
         np.testing.assert_array_equal(ours.flux, theirs.flux)
         np.testing.assert_array_equal(ours.mask, theirs.mask)
+    assert mosaic.territory == "rings:15549"
     sky = mosaic.pixel_to_world([3.0], [700.0])
     np.testing.assert_allclose(mosaic.world_to_pixel(*sky), [[3.0], [700.0]], atol=1e-6)
 
@@ -132,26 +160,232 @@ def test_a_store_that_is_not_finished_does_not_open_and_goes_on(tmp_path, pixels
     write(path, pixels, n_shards=3)
     with pytest.raises(MosaicError, match="not finished"):
         Mosaic.open(path)
-    again = MosaicWriter.open_or_create(path, "m", BANDS, SHAPE, tan_wcs(), "digest")
-    assert len(list(again.pending())) == again.n_shards - 3
+    again = MosaicWriter.open_or_create(path, LAYOUT)
+    assert len(list(again.pending(planned(again)))) == 8 - 3
     with pytest.raises(MosaicError, match="lacks 5 of 8 shards"):
         again.finish()
     resumed = write(path, pixels).finish()
-    assert resumed.digest == write(tmp_path / "other.zarr", pixels).finish().digest
+    assert resumed.digest == write(tmp_path / "other.zarr", pixels, backwards=True).finish().digest
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("shard", ["0/0", "1/1"])
+def test_a_file_that_a_kill_cut_off_is_written_over(tmp_path, pixels, shard):
+    """Also at the rim, where codecs read first what they write a part of."""
+    path = tmp_path / "m.zarr"
+    whole = write(tmp_path / "whole.zarr", pixels).finish().digest
+    write(path, pixels, n_shards=3)
+    for plane in ("flux", "mask", "variance"):
+        file = path / "g" / "0" / plane / "c" / shard
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"begun")
+    zarr.open_group(path)["g/shards"][tuple(map(int, shard.split("/")))] = 0
+    mosaic = write(path, pixels).finish()
+    assert mosaic.digest == whole
+    box = Box(0, 700, 0, 530)
+    np.testing.assert_array_equal(mosaic.read(box, ("g",)).flux[0], pixels[0][0])
 
 
 @pytest.mark.usefixtures("small_shards")
 def test_the_digest_follows_the_pixels(tmp_path, pixels):
     one = write(tmp_path / "one.zarr", pixels).finish()
     pixels[0][1, 600, 500] += 1
-    assert write(tmp_path / "two.zarr", pixels).finish().digest != one.digest
+    two = write(tmp_path / "two.zarr", pixels).finish()
+    assert two.digest != one.digest
+    changed = one.shard_digests("i") != two.shard_digests("i")
+    np.testing.assert_array_equal(changed, [[False, False], [True, False]])
+    np.testing.assert_array_equal(one.shard_digests("g"), two.shard_digests("g"))
 
 
-def test_other_inputs_are_refused(tmp_path, pixels):
+@pytest.mark.usefixtures("small_shards")
+def test_only_shards_of_other_inputs_are_written_again(tmp_path, pixels):
     path = tmp_path / "m.zarr"
-    write(path, pixels)
-    with pytest.raises(MosaicError, match="other inputs"):
-        MosaicWriter.open_or_create(path, "m", BANDS, SHAPE, tan_wcs(), "another digest")
+    sealed = write(path, pixels).finish().digest
+    writer = MosaicWriter.open_or_create(path, LAYOUT)
+    plan = planned(writer)
+    assert list(writer.pending(plan)) == []
+    plan["i"][1, 0] = 8
+    ((band, box),) = writer.pending(plan)
+    assert (band, box) == ("i", Box(512, 700, 0, 512))
+    pixels[0][1, 600, 300] = 5
+    writer.write(band, box, window_of(pixels, band, box), 8)
+    assert not is_finished(path), "an update that was killed must not look finished"
+    mosaic = writer.finish()
+    assert mosaic.digest != sealed
+    assert mosaic.read(Box(600, 601, 300, 301), ("i",)).flux.item() == 5
+    assert mosaic.digest == write(tmp_path / "new.zarr", pixels).finish().digest
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_store_that_others_wrote_to_is_sealed_anew(tmp_path, pixels):
+    """The driver opens a sealed store, workers write, and the driver seals it."""
+    path = tmp_path / "m.zarr"
+    write(path, pixels).finish()
+    driver, worker = (MosaicWriter.open_or_create(path, LAYOUT) for _ in range(2))
+    pixels[0][1, 600, 300] = 5
+    box = Box(512, 700, 0, 512)
+    worker.write("i", box, window_of(pixels, "i", box), 8)
+    mosaic = driver.finish()
+    assert mosaic.digest == write(tmp_path / "new.zarr", pixels).finish().digest
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_store_knows_whether_it_is_sealed_as_a_layout_says(tmp_path, pixels):
+    write(tmp_path / "m.zarr", pixels, n_shards=7)
+    assert not MosaicWriter.open(tmp_path / "m.zarr").is_sealed_as(LAYOUT)
+    write(tmp_path / "m.zarr", pixels).finish()
+    writer = MosaicWriter.open(tmp_path / "m.zarr")
+    assert writer.is_sealed_as(LAYOUT)
+    assert writer.is_sealed_as(replace(LAYOUT, bands=BANDS[:1]))
+    renamed = replace(BANDS[0], source_files=("new.fits",))
+    assert not writer.is_sealed_as(replace(LAYOUT, bands=(renamed,)))
+    with pytest.raises(MosaicError, match="territory"):
+        writer.is_sealed_as(replace(LAYOUT, territory="rings:1"))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_shard_that_was_being_written_over_is_pending_whatever_is_planned(
+    tmp_path, pixels, monkeypatch
+):
+    path = tmp_path / "m.zarr"
+    write(path, pixels).finish()
+    writer = MosaicWriter.open_or_create(path, LAYOUT)
+    box = Box(0, 512, 0, 512)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer_module, "bin_block", killed)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write("g", box, window_of(pixels, "g", box), 8)
+    assert list(writer.pending(planned(writer))) == [("g", box)]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_bands_are_added_and_the_others_stay(tmp_path, pixels):
+    path = tmp_path / "m.zarr"
+    only_i = replace(LAYOUT, bands=BANDS[1:])
+    write(path, pixels, layout=only_i).finish()
+    before = {file: file.stat().st_mtime_ns for file in (path / "i").rglob("*")}
+    writer = write(path, pixels, layout=replace(LAYOUT, bands=BANDS[:1]))
+    assert writer.bands == ("i", "g")
+    mosaic = writer.finish()
+    after = {file: file.stat().st_mtime_ns for file in (path / "i").rglob("*") if file in before}
+    changed = {file.relative_to(path).parts[:2] for file in before if before[file] != after[file]}
+    assert changed <= {("i", "digests")}, "the seal is all that is written anew"
+    assert mosaic.digest == write(tmp_path / "both.zarr", pixels).finish().digest
+    np.testing.assert_array_equal(mosaic.read(Box(0, 700, 0, 530), ("i",)).flux[0], pixels[0][1])
+
+
+def test_adding_a_band_that_was_interrupted_goes_on(tmp_path, pixels, monkeypatch):
+    path = tmp_path / "m.zarr"
+    write(path, pixels, layout=replace(LAYOUT, bands=BANDS[1:])).finish()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blueprint_module, "_attributes_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            MosaicWriter.open_or_create(path, LAYOUT)
+    assert [band.name for band in Mosaic.open(path).bands] == ["i"]
+    assert [band.name for band in write(path, pixels).finish().bands] == ["i", "g"]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_sealed_store_that_is_described_anew_stays_sealed(tmp_path, pixels):
+    path = tmp_path / "m.zarr"
+    digest = write(path, pixels).finish().digest
+    described = replace(LAYOUT, bands=(BANDS[0], replace(BANDS[1], psf_fwhm_arcsec=0.6)))
+    MosaicWriter.open_or_create(path, described)
+    mosaic = Mosaic.open(path)
+    assert mosaic.bands == described.bands
+    assert mosaic.digest != digest
+    assert mosaic.digest == write(tmp_path / "b.zarr", pixels, layout=described).finish().digest
+    assert MosaicWriter.files_of(path) == {"g": ("g.fits",), "i": ("i.fits",)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shape": (701, 530)}, r"shape \(700, 530\), not \(701, 530\)"),
+        ({"wcs": tan_wcs(scale_arcsec=0.3)}, "WCS"),
+        ({"territory": ""}, "territory 'rings:15549', not ''"),
+        ({"quantize": 16}, "quantize None, not 16"),
+        ({"bands": (BandInfo("i", "display"),)}, "band i .* nJy without .* display without"),
+        ({"bands": (BandInfo("i", "nJy", has_variance=True),)}, "without variance.*with variance"),
+    ],
+)
+def test_a_store_of_another_kind_is_refused(tmp_path, change, words):
+    MosaicWriter.open_or_create(tmp_path / "m.zarr", LAYOUT)
+    with pytest.raises(MosaicError, match=words):
+        MosaicWriter.open_or_create(tmp_path / "m.zarr", replace(LAYOUT, **change))
+
+
+def test_layouts_that_make_no_sense_are_refused():
+    with pytest.raises(MosaicError, match="different names"):
+        replace(LAYOUT, bands=(BANDS[0], BANDS[0]))
+    with pytest.raises(MosaicError, match="positive"):
+        replace(LAYOUT, quantize=0)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("level", range(N_LEVELS))
+def test_variance_is_read_back_on_all_levels(tmp_path, pixels, level):
+    mosaic = write(tmp_path / "m.zarr", pixels).finish()
+    flux = pixels[0][0]
+    wanted = bin_variance(variance_of(flux), flux, np.zeros(SHAPE, np.uint8), level)
+    ny, nx = wanted.shape
+    np.testing.assert_array_equal(mosaic.read_variance(Box(0, ny, 0, nx), "g", level), wanted)
+    outside = mosaic.read_variance(Box(-2, 1, nx - 1, nx + 1), "g", level)
+    assert np.isnan(outside[:2]).all()
+    assert np.isnan(outside[:, 1]).all()
+    np.testing.assert_array_equal(outside[2, 0], wanted[0, nx - 1])
+    with pytest.raises(MosaicError, match=r"band i .* has no variance"):
+        mosaic.read_variance(Box(0, 1, 0, 1), "i")
+    with pytest.raises(MosaicError, match="no band 'y'"):
+        mosaic.read_variance(Box(0, 1, 0, 1), "y")
+
+
+def test_where_a_window_has_no_variance_it_is_not_known(tmp_path, pixels):
+    writer = MosaicWriter.open_or_create(tmp_path / "m.zarr", LAYOUT)
+    for band, box in writer.pending(planned(writer)):
+        writer.write(band, box, replace(window_of(pixels, band, box), variance=None), 7)
+    assert np.isnan(writer.finish().read_variance(Box(0, 700, 0, 530), "g")).all()
+
+
+def test_the_variance_of_a_mean_is_that_of_monte_carlo():
+    """Noise of a variance that differs from pixel to pixel, with masked pixels left out."""
+    rng = np.random.default_rng(6)
+    variance = rng.uniform(0.5, 4, (16, 16)).astype(np.float32)
+    mask = np.where(rng.uniform(size=(16, 16)) < 0.2, MaskBit.BAD, 0).astype(np.uint8)
+    draws = (rng.normal(size=(8_000, 16, 16)) * np.sqrt(variance)).astype(np.float32)
+    means = np.array([bin_block(draw, mask, 2)[0] for draw in draws])
+    predicted = bin_variance(variance, draws[0], mask, 2)
+    np.testing.assert_allclose(means.var(axis=0), predicted, rtol=0.08)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_noise_is_that_of_each_shard(tmp_path, pixels):
+    pixels[0][1] *= 5
+    pixels[0][1, 512:, 512:] = np.nan
+    mosaic = write(tmp_path / "m.zarr", pixels).finish()
+    np.testing.assert_allclose(mosaic.noise("g"), 1, rtol=0.05)
+    np.testing.assert_allclose(mosaic.noise("i"), [[5, 5], [5, np.nan]], rtol=0.05)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_quantized_levels_are_binned_from_what_is_stored(tmp_path, pixels):
+    layout = replace(LAYOUT, quantize=16)
+    mosaic = write(tmp_path / "m.zarr", pixels, layout=layout).finish()
+    exact = write(tmp_path / "exact.zarr", pixels).finish()
+    block = mosaic.read(Box(0, 700, 0, 530), ("g",))
+    off = np.abs(block.flux[0] - pixels[0][0])
+    assert 0 < np.nanmax(off) <= np.max(mosaic.noise("g")) / 32
+    np.testing.assert_array_equal(np.isnan(block.flux[0]), np.isnan(pixels[0][0]))
+    np.testing.assert_array_equal(mosaic.noise("g"), exact.noise("g"))
+    binned = mosaic.read(Box(0, 88, 0, 67), ("g",), 3).flux[0]
+    np.testing.assert_array_equal(binned, bin_block(block.flux[0], block.mask[0], 3)[0])
 
 
 def test_what_is_no_mosaic_is_refused(tmp_path):
@@ -175,10 +409,11 @@ def test_an_unknown_band_is_named(tmp_path, pixels):
 @pytest.mark.parametrize(("unit", "factor"), [("nJy", 16.0), ("display", 1.0)])
 def test_stamps_of_a_coarser_level_keep_the_unit_of_their_own_pixels(tmp_path, unit, factor):
     """A flat sky of 3 nJy per pixel is 48 nJy per pixel of level 2; display values stay."""
-    bands = (BandInfo("g", unit),)
-    writer = MosaicWriter.open_or_create(tmp_path / "m.zarr", "m", bands, SHAPE, tan_wcs(), "d")
-    for band, box in list(writer.pending()):
-        writer.write(band, box, np.full(box.shape, 3, np.float32), np.zeros(box.shape, np.uint8))
+    layout = Layout("m", (BandInfo("g", unit),), SHAPE, tan_wcs())
+    writer = MosaicWriter.open_or_create(tmp_path / "m.zarr", layout)
+    for band, box in writer.pending(planned(writer, ["g"])):
+        flat = Window(np.full(box.shape, 3, np.float32), np.zeros(box.shape, np.uint8))
+        writer.write(band, box, flat, 7)
     stamps = cut_stamps(writer.finish(), [200.0], [300.0], 9, ("g",), level=2)
     np.testing.assert_array_equal(stamps.flux, 3 * factor)
     assert stamps.scale_arcsec == pytest.approx(0.8)
@@ -223,7 +458,7 @@ def test_a_shard_that_was_cut_off_is_said(tmp_path, pixels, size):
     write(path, pixels).finish()
     shard = path / "i" / "0" / "flux" / "c" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:size])
-    with pytest.raises(MosaicError, match=r"cannot read band i, level 0, y 0:9, x 0:9"):
+    with pytest.raises(MosaicError, match=r"cannot read band i, level 0, flux in y 0:9, x 0:9"):
         Mosaic.open(path).read(Box(0, 9, 0, 9), ("g", "i"))
 
 
@@ -245,7 +480,8 @@ def test_a_sealed_store_is_not_written_again(tmp_path, pixels):
 
 def test_threads_that_read_first_all_get_the_fast_pipeline(tmp_path, pixels):
     """The pipeline is chosen by a global setting while an array is opened."""
-    write(tmp_path / "m.zarr", pixels).finish()
+    writer = write(tmp_path / "m.zarr", pixels)
+    writer.finish()
     mosaics = [Mosaic.open(tmp_path / "m.zarr") for _ in range(8)]
     start = threading.Barrier(16)
 
@@ -260,8 +496,40 @@ def test_threads_that_read_first_all_get_the_fast_pipeline(tmp_path, pixels):
         thread.join()
     pipelines = {
         type(array._async_array.codec_pipeline).__name__
-        for mosaic in mosaics
-        for array in mosaic._arrays.values()
+        for owner in (*mosaics, writer)
+        for array in owner._arrays.values()
     }
     assert pipelines == {"ZarrsCodecPipeline"}
     assert "zarrs" not in zarr.config.get("codec_pipeline.path")
+
+
+FULL_DISK = """
+import resource, sys
+from tests.test_mosaic_store import some_pixels, write
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), limit))
+try:
+    write(sys.argv[1], some_pixels())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("file_size", [100, 20_000, 100_000])
+def test_a_disk_that_is_full_is_said_and_the_store_goes_on(tmp_path, pixels, file_size):
+    """The limit on the size of a file stops writes in their middle, as a full disk does."""
+    path = tmp_path / "m.zarr"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path), str(file_size)],
+        capture_output=True, text=True, check=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert done.stdout.startswith("MosaicError cannot write ")
+    assert "make room" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert path.exists() == (file_size > 100)
+    if path.exists():
+        with pytest.raises(MosaicError, match="not finished"):
+            Mosaic.open(path)
+    mosaic = write(path, pixels).finish()
+    assert mosaic.digest == write(tmp_path / "other.zarr", pixels).finish().digest
+    assert {file.name for file in tmp_path.iterdir()} == {"m.zarr", "other.zarr"}

@@ -4,12 +4,16 @@ Owns the rules by which masked pixels are averaged and masks are merged. Does no
 levels are kept (``store``).
 """
 
+from typing import Any, TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
 
-__all__ = ["N_LEVELS", "bin_block", "merged_mask"]
+__all__ = ["N_LEVELS", "bin_block", "bin_variance", "merged_mask"]
+
+_Number = TypeVar("_Number", bound=np.number[Any])
 
 N_LEVELS = 4
 """Levels 0 to 3: the coarsest holds means of 8 x 8 pixels."""
@@ -44,15 +48,42 @@ def bin_block(
     """
     if level == 0:
         return flux, mask
-    step = 2**level
-    usable = np.isfinite(flux) & ((mask & np.uint8(UNUSABLE)) == 0)
-    counts = _sum_bins(usable.astype(np.float32), step)
-    total = _sum_bins(np.where(usable, flux, np.float32(0)), step)
-    bits = np.bitwise_or.reduce(_bins(mask, step, int(MaskBit.NO_DATA)), axis=(1, 3))
-    merged = merged_mask(bits, counts, step * step)
+    usable = _usable(flux, mask)
+    counts = _merged(usable.astype(np.uint8), level, 0, np.add)
+    total = _merged(np.where(usable, flux, np.float32(0)), level, 0, np.add)
+    bits = _merged(mask, level, int(MaskBit.NO_DATA), np.bitwise_or)
+    merged = merged_mask(bits, counts, 4**level)
     mean = np.full(counts.shape, np.nan, dtype=np.float32)
     np.divide(total, counts, out=mean, where=(merged & np.uint8(MaskBit.NO_DATA)) == 0)
     return mean, merged
+
+
+def bin_variance(
+    variance: npt.NDArray[np.float32],
+    flux: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint8],
+    level: int,
+) -> npt.NDArray[np.float32]:
+    """Return the variance of the means that `bin_block` makes.
+
+    That of a mean of independent pixels: the sum over its usable pixels, divided by the square
+    of their number. NaN where the mean is NaN, or one of its pixels has no variance.
+
+    Parameters
+    ----------
+    variance
+        ``(y, x)`` in the square of the unit of flux, NaN where it is not known.
+    flux, mask, level
+        As for `bin_block`.
+    """
+    if level == 0:
+        return variance
+    usable = _usable(flux, mask)
+    counts = _merged(usable.astype(np.float32), level, 0, np.add)
+    total = _merged(np.where(usable, variance, np.float32(0)), level, 0, np.add)
+    binned = np.full(counts.shape, np.nan, dtype=np.float32)
+    np.divide(total, counts * counts, out=binned, where=counts >= 4**level / 2)
+    return binned
 
 
 def merged_mask(
@@ -79,14 +110,20 @@ def merged_mask(
     return merged.astype(np.uint8)
 
 
-def _bins(plane: npt.NDArray[np.generic], step: int, fill: float) -> npt.NDArray[np.generic]:
-    """Return a view ``(row, step, column, step)`` of the plane, padded to whole bins."""
+def _usable(flux: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return which pixels enter a mean."""
+    return np.isfinite(flux) & ((mask & np.uint8(UNUSABLE)) == 0)
+
+
+def _merged(
+    plane: npt.NDArray[_Number], level: int, fill: float, merge: np.ufunc
+) -> npt.NDArray[_Number]:
+    """Merge each bin, a halving at a time: that is some times faster than a reduction of bins."""
+    step = 2**level
     ny, nx = plane.shape
     pad = ((0, -ny % step), (0, -nx % step))
-    padded = np.pad(plane, pad, constant_values=fill) if any(after for _, after in pad) else plane
-    return padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-
-
-def _sum_bins(plane: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
-    """Sum each bin; rows first, as that keeps the inner loop contiguous."""
-    return np.asarray(_bins(plane, step, 0.0)).sum(axis=1).sum(axis=2)
+    merged = np.pad(plane, pad, constant_values=fill) if any(after for _, after in pad) else plane
+    for _ in range(level):
+        rows = merge(merged[0::2], merged[1::2])
+        merged = merge(rows[:, 0::2], rows[:, 1::2])
+    return merged

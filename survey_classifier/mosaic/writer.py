@@ -1,123 +1,181 @@
 """Writing a mosaic shard by shard, so that an interrupted write can be resumed.
 
-Owns the making of a store, its shards and its digest. Does not own the layout (``store``) nor
-what the pixels are (``ingest``).
+Owns the making of a store, its shards, their records and its seal. Does not own the names on
+disk (``store``), what a new store holds (``blueprint``) nor what the pixels are (``ingest``).
+
+A sealed store has a digest and opens for reading. The first shard that is written to it breaks
+the seal, so an update that was killed never looks finished; before a shard is written over, its
+record is erased, so it is written again whatever it is planned to be made of by then.
 """
 
 import hashlib
-import json
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from astropy.wcs import WCS
-from zarr.codecs import BloscCodec
 
-from survey_classifier import __version__
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box, TileGrid
-from survey_classifier.mosaic.pixels import BandInfo, MaskBit
-from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block
-from survey_classifier.mosaic.sky import SkyGrid
+from survey_classifier.mosaic.blueprint import (
+    Layout,
+    bring_up_to,
+    digest_of,
+    empty_store,
+    require_alike,
+)
+from survey_classifier.mosaic.exposure import Window
+from survey_classifier.mosaic.pixels import MaskBit, band_index
+from survey_classifier.mosaic.place import WRITE_FAILURES, Place, reason
+from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block, bin_variance
+from survey_classifier.mosaic.quantize import rounded, sky_noise
 from survey_classifier.mosaic.store import (
     ATTRIBUTE,
-    CHUNK_PX,
-    SCHEMA,
+    DIGESTS,
+    NOISE,
     SHARD_PX,
     SHARDS,
-    WCS_ATTRIBUTE,
+    VARIANCE,
     Mosaic,
+    bands_of,
     open_about,
+    open_array,
     open_group,
 )
 
-__all__ = ["MosaicWriter", "is_finished", "require_inputs"]
+__all__ = ["Layout", "MosaicWriter", "is_finished"]
 
 
 class MosaicWriter:
-    """Writes a mosaic shard by shard; what is finished is never written again.
+    """Writes a mosaic shard by shard; what is finished stays until its inputs change.
+
+    Several threads and processes may write at once, each shard by one of them.
 
     Parameters
     ----------
-    path
-        Folder of the store.
+    place
+        Where the store lies.
     group
         The opened group.
     """
 
-    def __init__(self, path: Path, group: zarr.Group) -> None:
-        about = open_about(group, path)
-        self.path = path
-        self.shape = (int(about["shape"][0]), int(about["shape"][1]))
-        self.bands = tuple(str(band["name"]) for band in about["bands"])
+    def __init__(self, place: Place, group: zarr.Group) -> None:
+        about = open_about(group, place)
+        self.place = place
+        self.bands = tuple(band.name for band in bands_of(about))
+        self.shard_grid = TileGrid((int(about["shape"][0]), int(about["shape"][1])), SHARD_PX)
+        self._infos = bands_of(about)
+        self._steps: int | None = about["quantize"]
         self._group = group
-        self._grid = TileGrid(self.shape, SHARD_PX)
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._sealed = bool(about["digest"])
+        self._unsealing = threading.Lock()
 
     @classmethod
-    def open_or_create(
-        cls,
-        path: Path,
-        name: str,
-        bands: Sequence[BandInfo],
-        shape: tuple[int, int],
-        wcs: WCS,
-        inputs_digest: str,
-    ) -> "MosaicWriter":
-        """Create a store, or go on with one that was begun from the same inputs.
-
-        Parameters
-        ----------
-        path
-            Folder of the store.
-        name
-            Name of the mosaic.
-        bands
-            Its bands.
-        shape
-            ``(ny, nx)`` in pixels.
-        wcs
-            Celestial WCS of the grid.
-        inputs_digest
-            SHA-256 over what the pixels are made of.
+    def open(cls, store: str | Path | Place) -> "MosaicWriter":
+        """Go on with a store.
 
         Raises
         ------
         MosaicError
-            If the folder holds something else, or a mosaic of other inputs.
+            If there is none.
         """
-        if not path.exists():
-            _create(path, name, bands, shape, wcs, inputs_digest)
-        require_inputs(path, inputs_digest)
-        return cls(path, open_group(path, mode="r+"))
+        place = Place.of(store)
+        return cls(place, open_group(place, "r+"))
 
-    def pending(self) -> Iterator[tuple[str, Box]]:
-        """Yield band and box of each shard that is not finished."""
-        for band in self.bands:
-            done = np.asarray(self._shards(band)[:])
-            for tile in self._grid.tiles():
-                if done[tile.row, tile.col] == 0:
+    @classmethod
+    def open_or_create(cls, store: str | Path | Place, layout: Layout) -> "MosaicWriter":
+        """Create a store, or go on with one: to resume it, to write parts anew, to add bands.
+
+        Bands of the layout that the store lacks are added, those that it has are described anew,
+        and its other bands stay as they are.
+
+        Parameters
+        ----------
+        store
+            Its folder or URL.
+        layout
+            What it is made by.
+
+        Raises
+        ------
+        MosaicError
+            If something else is there, it is of another grid, territory or rounding, one of its
+            bands is of another unit or has variance where the layout's has not, or it cannot be
+            written.
+        """
+        place = Place.of(store)
+        with _saying(f"write {place}"):
+            if not place.exists():
+                place.create(empty_store(layout))
+            group = open_group(place, "r+")
+            bring_up_to(layout, group, place)
+        return cls(place, group)
+
+    @staticmethod
+    def files_of(store: str | Path | Place) -> dict[str, tuple[str, ...]]:
+        """Return the names of the files that each band of a store was made of.
+
+        Raises
+        ------
+        MosaicError
+            If there is no store.
+        """
+        place = Place.of(store)
+        bands = bands_of(open_about(open_group(place), place))
+        return {band.name: band.source_files for band in bands}
+
+    def is_sealed_as(self, layout: Layout) -> bool:
+        """Return whether the store is sealed, and its bands are described as in a layout.
+
+        Raises
+        ------
+        MosaicError
+            If it cannot be written to by the layout; see `open_or_create`.
+        """
+        require_alike(layout, self._group, self.place)
+        return self._sealed and set(layout.bands) <= set(self._infos)
+
+    def has_variance(self, band: str) -> bool:
+        """Return whether a band keeps the variance of its pixels.
+
+        Raises
+        ------
+        MosaicError
+            If there is no such band.
+        """
+        (index,) = band_index(self._infos, [band], str(self.place))
+        return self._infos[index].has_variance
+
+    def pending(self, planned: Mapping[str, npt.NDArray[np.uint64]]) -> Iterator[tuple[str, Box]]:
+        """Yield band and box of each shard that is not made of what it is planned to be.
+
+        Parameters
+        ----------
+        planned
+            For each band that is to be looked at, the digest of what every shard is made of,
+            shape ``(row, column)`` of `shard_grid`.
+
+        Raises
+        ------
+        MosaicError
+            If there is no such band.
+        """
+        for band, inputs in planned.items():
+            band_index(self._infos, [band], str(self.place))
+            records = self._records(band)
+            todo = (records[..., 0] == 0) | (records[..., 1] != inputs)
+            for tile in self.shard_grid.tiles():
+                if todo[tile.row, tile.col]:
                     yield band, tile.core
 
-    @property
-    def shard_shape(self) -> tuple[int, int]:
-        """``(ny, nx)`` of the largest shard."""
-        return self._grid.tile(0, 0).core.shape
-
-    @property
-    def n_shards(self) -> int:
-        """Number of shards of all bands."""
-        return len(self.bands) * self._grid.n_rows * self._grid.n_cols
-
-    def write(
-        self, band: str, box: Box, flux: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8]
-    ) -> None:
-        """Write one shard on all levels, then mark it finished.
+    def write(self, band: str, box: Box, window: Window, inputs: int) -> None:
+        """Write one shard on all levels, then its record.
 
         Parameters
         ----------
@@ -125,21 +183,31 @@ class MosaicWriter:
             Name of the band.
         box
             One of the boxes of `pending`.
-        flux
-            ``(y, x)`` in the band's unit; NaN where there is no data.
-        mask
-            ``(y, x)`` of `MaskBit`.
+        window
+            Its pixels. Where the band keeps variance and the window has none, it is not known.
+        inputs
+            Digest of what the pixels are made of, of 64 bits.
+
+        Raises
+        ------
+        MosaicError
+            If it cannot be written: no room, no permission, no answer. The shard is pending then.
         """
-        mask = mask | np.where(np.isnan(flux), np.uint8(MaskBit.NO_DATA), np.uint8(0))
-        for level in range(N_LEVELS):
-            binned_flux, binned_mask = bin_block(flux, mask, level)
-            y0, x0 = box.y0 >> level, box.x0 >> level
-            where = (slice(y0, y0 + binned_flux.shape[0]), slice(x0, x0 + binned_flux.shape[1]))
-            self._array(band, level, "flux")[where] = binned_flux
-            self._array(band, level, "mask")[where] = binned_mask
-        state = hashlib.sha256(flux.tobytes() + mask.tobytes()).digest()
         shard = (box.y0 // SHARD_PX, box.x0 // SHARD_PX)
-        self._shards(band)[shard] = max(int.from_bytes(state[:8]), 1)
+        mask = window.mask | np.where(
+            np.isfinite(window.flux), np.uint8(0), np.uint8(MaskBit.NO_DATA)
+        )
+        noise = sky_noise(window.flux, mask)
+        stored = replace(window, mask=mask)
+        if self._steps is not None:
+            stored = replace(stored, flux=rounded(window.flux, noise, self._steps))
+        with _saying(f"write band {band}, {box} of {self.place}"):
+            self._unseal()
+            if np.any(self._array(f"{band}/{SHARDS}")[shard]):
+                self._array(f"{band}/{SHARDS}")[shard] = 0
+            digest = self._write_levels(band, box, stored)
+            self._array(f"{band}/{NOISE}")[shard] = noise
+            self._array(f"{band}/{SHARDS}")[shard] = np.array([digest, inputs], dtype=np.uint64)
 
     def finish(self) -> Mosaic:
         """Seal the store with its digest and open it for reading; a sealed one is only opened.
@@ -147,148 +215,98 @@ class MosaicWriter:
         Raises
         ------
         MosaicError
-            If a shard is missing.
+            If a shard was never written, or the seal cannot be.
         """
-        missing = sum(1 for _ in self.pending())
+        # Others may have written meanwhile, and what is open keeps its first view of the seal.
+        self._group = open_group(self.place, "r+")
+        about = open_about(self._group, self.place)
+        if not about["digest"]:
+            with _saying(f"seal {self.place}"):
+                self._seal(about)
+        return Mosaic.open(self.place)
+
+    def _seal(self, about: dict[str, Any]) -> None:
+        records = {band: self._records(band)[..., 0] for band in self.bands}
+        missing = sum(int((digests == 0).sum()) for digests in records.values())
         if missing:
-            raise MosaicError(f"{self.path} lacks {missing} of {self.n_shards} shards")
-        about = open_about(self._group, self.path)
-        state = hashlib.sha256(
-            json.dumps({key: about[key] for key in ("schema", "bands", "shape")}).encode()
-        )
-        state.update(str(self._group.attrs[WCS_ATTRIBUTE]).encode())
-        for band in self.bands:
-            state.update(np.asarray(self._shards(band)[:]).astype("<u8").tobytes())
-        if about["digest"] != state.hexdigest():
-            self._group.attrs[ATTRIBUTE] = {**about, "digest": state.hexdigest()}
-        return Mosaic.open(self.path)
+            n_shards = sum(digests.size for digests in records.values())
+            raise MosaicError(
+                f"{self.place} lacks {missing} of {n_shards} shards; run the ingest again"
+            )
+        for band, digests in records.items():
+            self._array(f"{band}/{DIGESTS}")[:] = digests
+        self._group.attrs[ATTRIBUTE] = {**about, "digest": digest_of(self._group, about, records)}
+        self._sealed = True
 
-    def _array(self, band: str, level: int, plane: str) -> zarr.Array[Any]:
-        array: zarr.Array[Any] = self._group[f"{band}/{level}/{plane}"]  # type: ignore[assignment]
-        # A shard without data is a file too: a missing one then means a store copied in part.
-        return array.with_config({"write_empty_chunks": True})
+    def _unseal(self) -> None:
+        """Take the digest away before the pixels that it was made of."""
+        with self._unsealing:
+            if self._sealed:
+                about = open_about(self._group, self.place)
+                self._group.attrs[ATTRIBUTE] = {**about, "digest": ""}
+                self._sealed = False
 
-    def _shards(self, band: str) -> zarr.Array[Any]:
-        return self._group[f"{band}/{SHARDS}"]  # type: ignore[return-value]
+    def _write_levels(self, band: str, box: Box, window: Window) -> int:
+        """Write the planes of every level; return the digest of those of level 0."""
+        variance = None
+        if self.has_variance(band):
+            unknown = np.full(box.shape, np.nan, dtype=np.float32)
+            variance = unknown if window.variance is None else window.variance
+        flux, mask = window.flux, window.mask
+        for level in range(N_LEVELS):
+            binned_flux, binned_mask = bin_block(flux, mask, level)
+            planes: dict[str, npt.NDArray[Any]] = {"flux": binned_flux, "mask": binned_mask}
+            if variance is not None:
+                planes[VARIANCE] = bin_variance(variance, flux, mask, level)
+            y0, x0 = box.y0 >> level, box.x0 >> level
+            where = (slice(y0, y0 + binned_flux.shape[0]), slice(x0, x0 + binned_flux.shape[1]))
+            for plane, pixels in planes.items():
+                self._put(f"{band}/{level}/{plane}", box, where, pixels)
+        state = hashlib.sha256()
+        for pixels in (flux, mask, *(() if variance is None else (variance,))):
+            state.update(np.ascontiguousarray(pixels).data)
+        # Zero means that there is no record.
+        return max(int.from_bytes(state.digest()[:8]), 1)
+
+    def _put(
+        self, key: str, box: Box, where: tuple[slice, slice], pixels: npt.NDArray[Any]
+    ) -> None:
+        """Write one plane of one level."""
+        file = f"{key}/c/{box.y0 // SHARD_PX}/{box.x0 // SHARD_PX}"
+        self.place.discard(file)
+        self._array(key)[where] = pixels
+        if self.place.folder is not None and not self.place.has(file):
+            # The Rust codecs leave out a shard at the rim that has no data.
+            open_array(self._group, key, self.place, rust=False)[where] = pixels
+
+    def _records(self, band: str) -> npt.NDArray[np.uint64]:
+        return np.asarray(self._array(f"{band}/{SHARDS}")[:])
+
+    def _array(self, key: str) -> zarr.Array[Any]:
+        if key not in self._arrays:
+            self._arrays[key] = open_array(self._group, key, self.place)
+        return self._arrays[key]
 
 
-def is_finished(path: Path) -> bool:
-    """Return whether the store at a path is sealed.
+def is_finished(store: str | Path | Place) -> bool:
+    """Return whether a store is sealed.
 
     Raises
     ------
     MosaicError
         If there is no store.
     """
-    return bool(open_about(open_group(path), path).get("digest"))
+    place = Place.of(store)
+    return bool(open_about(open_group(place), place).get("digest"))
 
 
-def require_inputs(path: Path, inputs_digest: str) -> None:
-    """Check that the store at a path was begun from the inputs of a digest.
-
-    Raises
-    ------
-    MosaicError
-        If it was not, or there is no store.
-    """
-    if open_about(open_group(path), path).get("inputs_digest") != inputs_digest:
-        raise MosaicError(f"{path} was ingested from other inputs; remove it or name another store")
-
-
-def _create(
-    path: Path,
-    name: str,
-    bands: Sequence[BandInfo],
-    shape: tuple[int, int],
-    wcs: WCS,
-    inputs_digest: str,
-) -> None:
-    """Make an empty store; it appears under its name complete with its attributes or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Turn failures of the place into our own, which say what could not be done."""
     try:
-        group = zarr.open_group(temporary, mode="w-")
-        _create_arrays(group, bands, shape)
-        group.attrs.update(_attributes(name, bands, shape, wcs, inputs_digest))
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _attributes(
-    name: str, bands: Sequence[BandInfo], shape: tuple[int, int], wcs: WCS, inputs_digest: str
-) -> dict[str, Any]:
-    """Return the attributes of a store that has no shard yet."""
-    scale = SkyGrid(wcs).scale_arcsec
-    return {
-        WCS_ATTRIBUTE: wcs.to_header_string(relax=True),
-        "ome": _ome(bands, scale),
-        "created_by": f"survey_classifier {__version__}",
-        ATTRIBUTE: {
-            "schema": SCHEMA,
-            "name": name,
-            "bands": [asdict(band) for band in bands],
-            "shape": list(shape),
-            "scale_arcsec": scale,
-            "footprint": _footprint(wcs, shape),
-            "inputs_digest": inputs_digest,
-            "digest": "",
-        },
-    }
-
-
-def _create_arrays(group: zarr.Group, bands: Sequence[BandInfo], shape: tuple[int, int]) -> None:
-    """Create all arrays of a store, empty."""
-    grid = TileGrid(shape, SHARD_PX)
-    for band in bands:
-        for level in range(N_LEVELS):
-            _create_level(group.create_group(f"{band.name}/{level}"), shape, level)
-        group.create_array(
-            f"{band.name}/{SHARDS}", shape=(grid.n_rows, grid.n_cols), chunks=(1, 1),
-            dtype="uint64", fill_value=0, compressors=None,
-        )  # fmt: skip
-
-
-def _create_level(group: zarr.Group, shape: tuple[int, int], level: int) -> None:
-    """Create flux and mask of one level; a shard of level k covers what one of level 0 does."""
-    common: dict[str, Any] = {
-        "shape": tuple(-(-side // 2**level) for side in shape),
-        "chunks": (CHUNK_PX, CHUNK_PX),
-        "shards": (SHARD_PX >> level, SHARD_PX >> level),
-        "compressors": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
-        "dimension_names": ("y", "x"),
-    }
-    group.create_array("flux", dtype="float32", fill_value=np.nan, **common)
-    group.create_array("mask", dtype="uint8", fill_value=int(MaskBit.NO_DATA), **common)
-
-
-def _ome(bands: Sequence[BandInfo], scale_arcsec: float) -> dict[str, Any]:
-    """Return OME-Zarr 0.5 metadata, for viewers: one multiscale image a band."""
-    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
-    return {
-        "version": "0.5",
-        "multiscales": [
-            {
-                "name": band.name,
-                "axes": axes,
-                "datasets": [
-                    {
-                        "path": f"{band.name}/{level}/flux",
-                        "coordinateTransformations": [
-                            {"type": "scale", "scale": [scale_arcsec * 2**level] * 2}
-                        ],
-                    }
-                    for level in range(N_LEVELS)
-                ],
-            }
-            for band in bands
-        ],
-    }
-
-
-def _footprint(wcs: WCS, shape: tuple[int, int]) -> list[list[float]]:
-    """Return the sky positions of the grid's four corners, in degrees."""
-    ny, nx = shape
-    ra, dec = SkyGrid(wcs).pixel_to_world(
-        [-0.5, nx - 0.5, nx - 0.5, -0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5]
-    )
-    return [[float(a), float(d)] for a, d in zip(ra, dec, strict=True)]
+        yield
+    except WRITE_FAILURES as error:
+        raise MosaicError(
+            f"cannot {what}: {reason(error)}; make room or mend the place, then run again: "
+            "finished shards stay"
+        ) from error

@@ -11,6 +11,7 @@ from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 
 from survey_classifier.geometry import Tile, TileGrid
+from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.store import CHUNK_PX, Mosaic
 from survey_classifier.run.config import TilesSettings
 from survey_classifier.stamps import cut_stamps
@@ -31,8 +32,8 @@ def bench_stamps(folder: Path) -> list[Result]:
     ra, dec = field.mosaic.pixel_to_world(*rng.uniform(-0.5, SIZE_PX - 0.5, (2, N_SOURCES)))
     few = slice(0, N_CUTOUT2D)
     sides = (
-        lambda: our_stage(field.mosaic.path, ra, dec),
-        lambda: read_once(field.mosaic.path),
+        lambda: our_stage(field.mosaic.place, ra, dec),
+        lambda: read_once(field.mosaic.place),
         lambda: cutout2d_loop(field, ra[few], dec[few]),
         lambda: cutout2d_pixel_loop(field, ra[few], dec[few]),
     )
@@ -54,7 +55,7 @@ def bench_stamps(folder: Path) -> list[Result]:
     ]
 
 
-def our_stage(store: Path, ra: np.ndarray, dec: np.ndarray) -> int:
+def our_stage(store: Place, ra: np.ndarray, dec: np.ndarray) -> int:
     """Cut all stamps from sky positions, tile by tile, as the threads of a worker do."""
     mosaic = Mosaic.open(store)
     x, y = mosaic.world_to_pixel(ra, dec)
@@ -82,7 +83,7 @@ def touched_share(mosaic: Mosaic, ra: np.ndarray, dec: np.ndarray) -> float:
     return float(touched.mean())
 
 
-def read_once(store: Path) -> None:
+def read_once(store: Place) -> None:
     """Read each chunk once, flux and mask, in the pieces that a tile's core is."""
     mosaic = Mosaic.open(store)
     cores = [tile.core for tile in TileGrid(mosaic.shape, TilesSettings().size_px).tiles()]

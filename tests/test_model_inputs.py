@@ -22,7 +22,8 @@ from survey_classifier.model.inputs import (
     to_network_input,
 )
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
+from survey_classifier.mosaic.ingest import ingest_mosaics
+from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.mosaic.pixels import ArrayMosaic, BandInfo
 from survey_classifier.stamps import cut_stamps
 
@@ -283,7 +284,7 @@ def test_a_coarser_pyramid_level_gives_the_same_input(tmp_path: Path) -> None:
         header["MAGZERO"] = 31.4  # counts are nJy
         fits.PrimaryHDU(image, header).writeto(tmp_path / f"{band}.fits")
         inputs.append(MosaicInput(path=f"{band}.fits", band=band))
-    store = ingest_mosaic(MosaicSettings(store="x.zarr", inputs=tuple(inputs)), tmp_path)
+    (store,) = ingest_mosaics(MosaicSettings(store="x.zarr", inputs=tuple(inputs)), tmp_path)
     card = make_card(unit="nJy")
     seen = []
     for level in (0, 2):

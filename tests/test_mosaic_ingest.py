@@ -3,23 +3,26 @@
 import bz2
 import gzip
 import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from survey_classifier.errors import MosaicError
+from survey_classifier.errors import ConfigError, MosaicError
 from survey_classifier.geometry import Box
+from survey_classifier.mosaic import blueprint, layout, store, writer
 from survey_classifier.mosaic import ingest as ingest_module
-from survey_classifier.mosaic import writer as writer_module
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import (
-    MosaicSettings,
-    ingest_mosaic,
-    plan_ingest,
+    carry_out,
+    ingest_mosaics,
+    plan_ingests,
     plan_or_open,
 )
+from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.readers.fits import open_fits
 from survey_classifier.mosaic.store import Mosaic
@@ -41,8 +44,35 @@ def write_fits(path, image, wcs=None, **cards):
     return path
 
 
-def settings(*inputs, store="m.zarr", scale="native"):
-    return MosaicSettings(store=store, inputs=inputs, scale_arcsec=scale)
+def settings(*inputs, store="m.zarr", scale="native", **more):
+    return MosaicSettings(store=store, inputs=inputs, scale_arcsec=scale, **more)
+
+
+def ingest_mosaic(run, folder):
+    """Ingest a run of one mosaic."""
+    (mosaic,) = ingest_mosaics(run, folder)
+    return mosaic
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Make shards of 128 px, so that a small mosaic has many."""
+    for module in (blueprint, layout, store, writer, ingest_module):
+        monkeypatch.setattr(module, "SHARD_PX", 128)
+    monkeypatch.setattr(blueprint, "CHUNK_PX", 16)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Record the shards that are written."""
+    boxes, original = [], MosaicWriter.write
+
+    def counting(self, band, box, window, inputs):
+        boxes.append((band, box))
+        original(self, band, box, window, inputs)
+
+    monkeypatch.setattr(MosaicWriter, "write", counting)
+    return boxes
 
 
 def read_all(mosaic, band):
@@ -107,39 +137,35 @@ def test_masks_are_carried_and_no_data_is_nan(tmp_path, image):
 
 
 def test_overlapping_files_of_one_grid_are_copied_bit_for_bit(tmp_path, image):
-    """Two halves with an overlap and different values there: the first file in order wins."""
+    """Two halves with an overlap and different values there: the deeper one wins."""
     wcs = tan_wcs()
     right = tan_wcs(crpix=(15.0 - 100, 19.0))
     write_fits(tmp_path / "a.fits", image[:, :160], wcs, MAGZERO=31.4)
     write_fits(tmp_path / "b.fits", image[:, 100:] + 1, right, MAGZERO=31.4)
     mosaic = ingest_mosaic(settings(MosaicInput(path="[ab].fits", band="g")), tmp_path)
     flux, _ = read_all(mosaic, "g")
-    np.testing.assert_array_equal(flux[:, :160], image[:, :160])
+    # at both rims of the image the two are equally deep
+    np.testing.assert_array_equal(flux[30:-30, :130], image[30:-30, :130])
     np.testing.assert_array_equal(flux[:, 160:], image[:, 160:] + 1)
+    np.testing.assert_array_equal(flux[30:-30, 130:], image[30:-30, 130:] + 1)
     assert mosaic.bands[0].source_files == ("a.fits", "b.fits")
 
 
-def test_a_kill_between_shards_is_resumed_without_rewriting(tmp_path, image, monkeypatch):
-    monkeypatch.setattr(writer_module, "SHARD_PX", 128)
-    monkeypatch.setattr(writer_module, "CHUNK_PX", 16)
+@pytest.mark.usefixtures("small_shards")
+def test_a_kill_between_shards_is_resumed_without_rewriting(tmp_path, image, monkeypatch, written):
     write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
     entry = MosaicInput(path="g.fits", band="g")
-    original, written = MosaicWriter.write, []
+    counting = MosaicWriter.write
 
-    def failing(self, band, box, flux, mask):
+    def failing(self, band, box, window, inputs):
         if len(written) == 4:
-            raise OSError("No space left on device")
-        written.append(box)
-        original(self, band, box, flux, mask)
+            raise MosaicError("No space left on device")
+        counting(self, band, box, window, inputs)
 
+    monkeypatch.setattr(ingest_module, "_n_cpu", lambda: 1)
     monkeypatch.setattr(MosaicWriter, "write", failing)
     with pytest.raises(MosaicError, match="No space left on device"):
         ingest_mosaic(settings(entry), tmp_path)
-
-    def counting(self, band, box, flux, mask):
-        written.append(box)
-        original(self, band, box, flux, mask)
-
     monkeypatch.setattr(MosaicWriter, "write", counting)
     mosaic = ingest_mosaic(settings(entry), tmp_path)
     assert len(written) == len(set(written)) == 9
@@ -147,6 +173,75 @@ def test_a_kill_between_shards_is_resumed_without_rewriting(tmp_path, image, mon
     # and once more: nothing to do
     ingest_mosaic(settings(entry), tmp_path)
     assert len(written) == 9
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_band_and_an_image_that_come_later_are_added(tmp_path, image, written):
+    """Only what is new is written; the result is that of one ingest of everything."""
+    right = tan_wcs(crpix=(15.0 - 130, 19.0))
+    own_grid = {"center_deg": (49.95, 41.51), "size_px": (400, 330), "scale": 0.2}
+    write_fits(tmp_path / "a.fits", image[:, :130], MAGZERO=31.4)
+    g, i = (MosaicInput(path=path, band=band) for path, band in (("[ab].fits", "g"),
+                                                                ("i.fits", "i")))  # fmt: skip
+    ingest_mosaic(settings(g, **own_grid), tmp_path)
+    n_shards = len(written)
+    written.clear()
+    write_fits(tmp_path / "i.fits", image + 5, MAGZERO=31.4)
+    ingest_mosaic(settings(g, i, **own_grid), tmp_path)
+    assert {band for band, _ in written} == {"i"}
+    assert len(written) == n_shards
+    written.clear()
+    write_fits(tmp_path / "b.fits", image[:, 130:], right, MAGZERO=31.4)
+    grown = ingest_mosaic(settings(g, i, **own_grid), tmp_path)
+    assert {band for band, _ in written} == {"g"}
+    assert 0 < len(written) < n_shards
+    at_once = ingest_mosaic(settings(g, i, store="once.zarr", **own_grid), tmp_path)
+    assert grown.digest == at_once.digest
+    for band in "gi":
+        np.testing.assert_array_equal(read_all(grown, band)[0], read_all(at_once, band)[0])
+
+
+def test_an_image_that_is_gone_does_not_erase_its_pixels(tmp_path, image):
+    write_fits(tmp_path / "a.fits", image[:, :130], MAGZERO=31.4)
+    write_fits(tmp_path / "b.fits", image[:, 130:], tan_wcs(crpix=(15.0 - 130, 19.0)), MAGZERO=31.4)
+    run = settings(MosaicInput(path="[ab].fits", band="g"))
+    ingest_mosaic(run, tmp_path)
+    (tmp_path / "b.fits").unlink()
+    with pytest.raises(MosaicError, match=r"made of b.fits too, which is not among the inputs"):
+        ingest_mosaic(run, tmp_path)
+
+
+def test_words_in_the_paths_make_one_store_each(tmp_path, image):
+    for tile, band in ((t, b) for t in ("n1", "n2") for b in "gi"):
+        write_fits(tmp_path / f"tile-{tile}-{band}.fits", image + len(tile), MAGZERO=31.4)
+    entries = [MosaicInput(path=f"tile-{{tile}}-{band}.fits", band=band) for band in "gi"]
+    mosaics = ingest_mosaics(settings(*entries, store="out/{tile}.zarr"), tmp_path)
+    assert [mosaic.name for mosaic in mosaics] == ["n1", "n2"]
+    assert all([band.name for band in mosaic.bands] == ["g", "i"] for mosaic in mosaics)
+    opened = carry_out(plan_or_open(MosaicSettings(stores="out/*.zarr"), tmp_path))
+    assert [mosaic.digest for mosaic in opened] == [mosaic.digest for mosaic in mosaics]
+    with pytest.raises(MosaicError, match=r"has \{field\}, path = 'tile-\{tile\}-g.fits'"):
+        ingest_mosaics(settings(*entries, store="out/{field}.zarr"), tmp_path)
+    with pytest.raises(MosaicError, match=r"no store fits none/\*.zarr"):
+        plan_or_open(MosaicSettings(stores="none/*.zarr"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({}, "either store"),
+        ({"store": "a.zarr", "stores": "*.zarr"}, "either store"),
+        ({"store": "a.zarr", "center_deg": (1, 2)}, "go together"),
+        ({"store": "a.zarr", "center_deg": (1, 2), "size_px": (9, 9)}, "need a number"),
+        ({"store": "a.zarr", "center_deg": (-1, 2), "size_px": (9, 9), "scale_arcsec": 1.0},
+         "no position"),
+        ({"store": "a.zarr", "scale_arcsec": -1.0}, "positive number"),
+        ({"stores": "*.zarr", "inputs": (MosaicInput(path="a", band="g"),)}, "finished mosaics"),
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other_are_refused(keys, message):
+    with pytest.raises(ValueError, match=message):
+        MosaicSettings(**keys)
 
 
 def test_a_store_is_opened_without_its_files(tmp_path, image):
@@ -157,7 +252,7 @@ def test_a_store_is_opened_without_its_files(tmp_path, image):
 
 
 def test_a_finished_store_does_not_need_its_files(tmp_path, image):
-    """Gone: opened. Touched: the same. Other: refused."""
+    """Gone: opened. Touched: the same. Other: made anew."""
     path = write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
     run = settings(MosaicInput(path="g.fits", band="g"))
     first = ingest_mosaic(run, tmp_path)
@@ -165,11 +260,10 @@ def test_a_finished_store_does_not_need_its_files(tmp_path, image):
     assert ingest_mosaic(run, tmp_path).digest == first.digest
     kept = path.read_bytes()
     path.unlink()
-    assert isinstance(plan_or_open(run, tmp_path), Mosaic)
+    assert isinstance(plan_or_open(run, tmp_path)[0], Mosaic)
     assert ingest_mosaic(run, tmp_path).digest == first.digest
     write_fits(path, image, MAGZERO=31.5)
-    with pytest.raises(MosaicError, match="other inputs"):
-        ingest_mosaic(run, tmp_path)
+    assert ingest_mosaic(run, tmp_path).digest != first.digest
     path.write_bytes(kept)
     assert ingest_mosaic(run, tmp_path).digest == first.digest
 
@@ -188,7 +282,7 @@ def test_an_unfinished_store_needs_its_files(tmp_path, image, monkeypatch):
     run = settings(MosaicInput(path="g.fits", band="g"))
 
     def failing(*_):
-        raise OSError("No space left on device")
+        raise MosaicError("No space left on device")
 
     monkeypatch.setattr(MosaicWriter, "write", failing)
     with pytest.raises(MosaicError, match="No space left"):
@@ -210,16 +304,17 @@ def test_threads_fit_the_memory(tmp_path, image, monkeypatch, n_cpu, expected):
     monkeypatch.setattr(ingest_module, "_n_cpu", lambda: n_cpu)
     write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
     entry = MosaicInput(path="g.fits", band="g")
+    monkeypatch.setattr(ingest_module, "BYTES_PER_SHARD_PX", 2**30 // (5 * image.size))
     copied, resampled = (
-        ingest_module.n_threads(plan_ingest(settings(entry, scale=scale), tmp_path), (2048, 2048))
-        for scale in ("native", 0.4)
+        ingest_module.n_threads(*plan_ingests(settings(entry, scale=scale), tmp_path))
+        for scale in ("native", 0.2001)
     )
     if expected is not None:
         assert copied == expected
     else:
         assert 1 < resampled < copied < 64
-    monkeypatch.setattr(ingest_module, "MEMORY_BYTES", 1)
-    assert ingest_module.n_threads(plan_ingest(settings(entry), tmp_path), (2048, 2048)) == 1
+    with pytest.raises(ConfigError, match="memory_mib = 64 is too little"):
+        ingest_module.n_threads(*plan_ingests(settings(entry, memory_mib=64), tmp_path))
 
 
 def gaussians(wcs, shape, sky, sigma_arcsec, flux=1000.0):
@@ -331,11 +426,11 @@ def test_the_real_tan_sip_exposure_keeps_its_distortion(tmp_path, real_data):
 def test_the_reader_opens_files_by_window(tmp_path, image):
     write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
     exposure = open_fits(MosaicInput(path="g.fits", band="g"), tmp_path / "g.fits")
-    flux, mask = exposure.read(Box(20, 30, 40, 45))
-    np.testing.assert_array_equal(flux, image[20:30, 40:45])
-    assert mask.shape == (10, 5)
-    assert flux.dtype == np.float32
-    assert flux.dtype.isnative
+    window = exposure.read(Box(20, 30, 40, 45))
+    np.testing.assert_array_equal(window.flux, image[20:30, 40:45])
+    assert window.mask.shape == (10, 5)
+    assert window.flux.dtype == np.float32
+    assert window.flux.dtype.isnative
 
 
 @pytest.mark.parametrize(("suffix", "module"), [("gz", gzip), ("bz2", bz2)])
@@ -356,8 +451,8 @@ def test_pixels_that_were_replaced_are_noticed(tmp_path, image):
     ingest_mosaic(settings(entry), tmp_path)
     (tmp_path / "g.fits").unlink()
     write_fits(tmp_path / "g.fits", image[::-1] * 3, MAGZERO=31.4)
-    with pytest.raises(MosaicError, match="ingested from other inputs"):
-        ingest_mosaic(settings(entry), tmp_path)
+    mosaic = ingest_mosaic(settings(entry), tmp_path)
+    np.testing.assert_array_equal(read_all(mosaic, "g")[0], image[::-1] * 3)
 
 
 def test_images_that_lie_far_apart_make_no_mosaic(tmp_path, image):
@@ -369,3 +464,55 @@ def test_images_that_lie_far_apart_make_no_mosaic(tmp_path, image):
     with pytest.raises(MosaicError, match="times the area of its images"):
         ingest_mosaic(settings(*entries), tmp_path)
     assert not (tmp_path / "m.zarr").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "checksum"])
+def test_an_image_that_is_empty_or_damaged_is_refused_before_its_pixels_are_used(
+    tmp_path, image, damage
+):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    header = tan_wcs().to_header(relax=True)
+    header["MAGZERO"] = 31.4
+    pixels = np.full(SHAPE, np.nan, np.float32) if damage == "empty" else image
+    fits.PrimaryHDU(pixels, header).writeto(tmp_path / "i.fits", checksum=True)
+    if damage == "checksum":
+        content = bytearray((tmp_path / "i.fits").read_bytes())
+        content[100_000] ^= 1
+        (tmp_path / "i.fits").write_bytes(content)
+    run = settings(*(MosaicInput(path=f"{band}.fits", band=band) for band in "gi"))
+    message = "i.fits has no data at all" if damage == "empty" else "i.fits .*DATASUM"
+    with pytest.raises(MosaicError, match=message) as caught:
+        ingest_mosaic(run, tmp_path)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "i.fits").unlink()
+    write_fits(tmp_path / "i.fits", image, MAGZERO=31.4)
+    np.testing.assert_array_equal(read_all(ingest_mosaic(run, tmp_path), "i")[0], image)
+
+
+def test_bands_that_share_no_sky_make_no_mosaic(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    write_fits(tmp_path / "i.fits", image, tan_wcs(crpix=(15.0 - 300, 19.0)), MAGZERO=31.4)
+    run = settings(*(MosaicInput(path=f"{band}.fits", band=band) for band in "gi"))
+    with pytest.raises(MosaicError, match=r"bands g and i of .* share no part of the sky"):
+        ingest_mosaic(run, tmp_path)
+
+
+def test_bands_of_different_areas_make_the_mosaic_of_all(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    write_fits(tmp_path / "i.fits", image, tan_wcs(crpix=(15.0 - 130, 19.0)), MAGZERO=31.4)
+    run = settings(*(MosaicInput(path=f"{band}.fits", band=band) for band in "gi"))
+    (plan,) = plan_ingests(run, tmp_path)
+    assert plan.coverage == pytest.approx({"g": 2 / 3, "i": 2 / 3}, abs=0.02)
+    mosaic = ingest_mosaic(run, tmp_path)
+    assert mosaic.shape == (300, 390)
+    assert np.isnan(read_all(mosaic, "g")[0][:, 260:]).all()
+
+
+def test_processes_share_the_shards(tmp_path, image):
+    """An executor such as Dask's does the same as threads do."""
+    for band in "gi":
+        write_fits(tmp_path / f"{band}.fits", image, MAGZERO=31.4)
+    run = settings(*(MosaicInput(path=f"{band}.fits", band=band) for band in "gi"))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        (mosaic,) = carry_out(plan_or_open(run, tmp_path), executor=pool)
+    np.testing.assert_array_equal(read_all(mosaic, "g")[0], image)

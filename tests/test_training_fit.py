@@ -24,7 +24,8 @@ from survey_classifier.errors import (
 )
 from survey_classifier.model.checkpoint import file_digest, load_network, read_card
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
+from survey_classifier.mosaic.ingest import ingest_mosaics
+from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.training import dataset, fit, optimize
 from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.evaluate import score_rows
@@ -65,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / f"{band}.fits"
         fits.PrimaryHDU(image.astype(np.float32), wcs.to_header()).writeto(path)
         settings.append(MosaicInput(path=path.name, band=band, unit="display"))
-    ingest_mosaic(MosaicSettings(store="field.zarr", inputs=tuple(settings)), folder)
+    ingest_mosaics(MosaicSettings(store="field.zarr", inputs=tuple(settings)), folder)
     rows = [(f"o{n:03d}", ra[n], dec[n], label_of(n), "") for n in range(N_OBJECT)]
     write_table(folder / "objects.csv", [*rows, ("odd", 49.9, 41.5, "merger", "")])
     write_thumbnails(folder, rows)

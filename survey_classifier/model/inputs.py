@@ -79,7 +79,7 @@ def pyramid_level(card: ModelCard, scale_arcsec: float, n_levels: int) -> int:
 
 
 def require_mosaic(card: ModelCard, source: Described) -> None:
-    """Raise unless a mosaic has the bands (in any order), unit and scale that a network needs.
+    """Raise unless a mosaic has the bands (others may be there too), unit and scale of a network.
 
     Raises
     ------
@@ -87,16 +87,16 @@ def require_mosaic(card: ModelCard, source: Described) -> None:
         Names what the mosaic has and what the card needs.
     """
     have = {band.name: band.unit for band in source.bands}
-    if have.keys() != set(card.bands):
+    if not have.keys() >= set(card.bands):
         raise CheckpointError(
             f"the mosaic {source.name} has the bands {', '.join(sorted(have))}, the checkpoint"
-            f" {card.name} needs exactly {', '.join(sorted(card.bands))};"
+            f" {card.name} needs {', '.join(sorted(card.bands))};"
             " choose another checkpoint or ingest other bands"
         )
-    for band, unit in have.items():
-        if unit != card.unit:
+    for band in card.bands:
+        if have[band] != card.unit:
             raise CheckpointError(
-                f"band {band!r} of the mosaic {source.name} is in {unit}, the checkpoint"
+                f"band {band!r} of the mosaic {source.name} is in {have[band]}, the checkpoint"
                 f" {card.name} needs {card.unit}; choose another checkpoint or ingest it again"
             )
     pyramid_level(card, source.scale_arcsec, source.n_levels)

@@ -1,222 +1,56 @@
-"""From image files to a mosaic: plan, copy or resample, resume.
+"""From image files to mosaics: check, compose, write, resume.
 
-Owns the plan and the order of the work. Does not own file formats (``readers``), which file fills
-which pixel (``compose``), resampling (``regrid``) nor the layout on disk (``store``).
+Owns the order of the work. Does not own which files there are (``inputs``), the plan
+(``layout``), which image fills which pixel (``compose``) nor the layout on disk (``store``).
 
 Nothing is created before every input was opened and found usable. Then each shard of each band
-is composed, written once and marked; a second call goes on with the shards that are missing.
+is composed, written once and recorded with what it was made of. A second call makes only the
+shards that are missing, or of which the files are others than before: so a killed ingest is
+resumed, and a band or an image that came later is added.
 """
 
-import glob
-import hashlib
-import math
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from uuid import uuid4
 
-from pydantic import Field, field_validator
+from astropy.wcs import WCS
 
-from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box
+from survey_classifier.errors import ConfigError, MosaicError
+from survey_classifier.geometry import Box, TileGrid
 from survey_classifier.mosaic.compose import Placed, compose
-from survey_classifier.mosaic.exposure import Exposure, MosaicInput
-from survey_classifier.mosaic.pixels import BandInfo
-from survey_classifier.mosaic.pyramid import N_LEVELS
-from survey_classifier.mosaic.readers import READERS
-from survey_classifier.mosaic.regrid import (
-    RESAMPLING_BYTES,
-    PixelGrid,
-    grid_offset,
-    mosaic_grid,
+from survey_classifier.mosaic.exposure import Exposure
+from survey_classifier.mosaic.inputs import (
+    MosaicSettings,
+    StoreInputs,
+    grouped_inputs,
+    mosaic_stores,
+    require_files,
 )
-from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
-from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.mosaic.writer import MosaicWriter, is_finished, require_inputs
-from survey_classifier.settings import Settings, expand_path
+from survey_classifier.mosaic.layout import IngestPlan, lay_out
+from survey_classifier.mosaic.place import Place
+from survey_classifier.mosaic.readers.soundness import has_data, require_checksum
+from survey_classifier.mosaic.regrid import RESAMPLING_BYTES
+from survey_classifier.mosaic.store import SHARD_PX, Mosaic
+from survey_classifier.mosaic.writer import MosaicWriter, is_finished
 
-__all__ = [
-    "IngestPlan",
-    "MosaicSettings",
-    "carry_out",
-    "ingest_mosaic",
-    "plan_ingest",
-    "plan_or_open",
-]
+__all__ = ["carry_out", "ingest_mosaics", "plan_ingests", "plan_or_open"]
 
-MEMORY_BYTES = 2**30
-"""Memory that an ingest may take for pixels."""
-MAX_EMPTINESS = 20
-"""Area of a mosaic over that of its images, beyond which they are not one field."""
-BYTES_PER_SHARD_PX = 40
+BYTES_PER_SHARD_PX = 64
 """Memory of a shard for each of its pixels, from reading to writing."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished shards and of all."""
 
 
-class MosaicSettings(Settings):
-    """The ``[mosaic]`` table of a run file."""
-
-    store: str
-    """Folder of the Zarr store; it is made from ``inputs`` if it is not there."""
-    scale_arcsec: Literal["native"] | float = "native"
-    """``native``: the grid of the first input. A number: every band is resampled to it."""
-    inputs: tuple[MosaicInput, ...] = Field(default=())
-    """Image files; none are needed when the store is there."""
-
-    @field_validator("store")
-    @classmethod
-    def _local(cls, store: str) -> str:
-        if "://" in store:
-            raise ValueError(f"stores are local folders in this version, got {store!r}")
-        return store
-
-    @field_validator("scale_arcsec")
-    @classmethod
-    def _positive(cls, scale: str | float) -> str | float:
-        if not isinstance(scale, str) and not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"a positive number of arcsec, or 'native', got {scale}")
-        return scale
-
-
-@dataclass(frozen=True, slots=True)
-class IngestPlan:
-    """What an ingest will do, before it does anything."""
-
-    store: Path
-    grid: PixelGrid
-    bands: tuple[BandInfo, ...]
-    exposures: tuple[Placed, ...]
-
-    n_levels: int = N_LEVELS
-
-    @property
-    def name(self) -> str:
-        """Name of the mosaic."""
-        return self.store.name.removesuffix(".zarr")
-
-    @property
-    def sky(self) -> SkyGrid:
-        """The grid on the sky."""
-        return SkyGrid(self.grid.wcs)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(ny, nx)`` in pixels."""
-        return self.grid.shape
-
-    @property
-    def scale_arcsec(self) -> float:
-        """Pixel scale of level 0."""
-        return pixel_scale_arcsec(self.grid.wcs)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all that the pixels depend on."""
-        state = hashlib.sha256(self.grid.wcs.to_header_string(relax=True).encode())
-        state.update(repr((self.grid.shape, self.bands)).encode())
-        for exposure, offset in self.exposures:
-            state.update(f"{exposure.identity}{offset}".encode())
-        return state.hexdigest()
-
-
-def plan_ingest(settings: MosaicSettings, folder: Path) -> IngestPlan:
-    """Open every input and lay out the mosaic.
-
-    Parameters
-    ----------
-    settings
-        The ``[mosaic]`` table.
-    folder
-        What its paths are relative to.
-
-    Raises
-    ------
-    MosaicError
-        If there are no inputs, one cannot be used, or two of a band differ in unit.
-    """
-    if not settings.inputs:
-        raise MosaicError(f"no store at {settings.store} and no [[mosaic.inputs]] to make it of")
-    exposures = [
-        READERS[entry.reader](entry, path)
-        for entry in settings.inputs
-        for path in _files(entry, folder)
-    ]
-    scale = None if settings.scale_arcsec == "native" else settings.scale_arcsec
-    grid = mosaic_grid(exposures, scale)
-    _require_together(exposures, grid)
-    placed = tuple((exposure, grid_offset(exposure, grid.wcs)) for exposure in exposures)
-    return IngestPlan(expand_path(settings.store, folder), grid, _bands(exposures), placed)
-
-
-def _require_together(exposures: Sequence[Exposure], grid: PixelGrid) -> None:
-    """Refuse images that lie far apart: the mosaic between them would be empty and monstrous."""
-    scale = pixel_scale_arcsec(grid.wcs)
-    filled = sum(
-        exposure.shape[0] * exposure.shape[1] * (pixel_scale_arcsec(exposure.wcs) / scale) ** 2
-        for exposure in exposures
-    )
-    ny, nx = grid.shape
-    if ny * nx > MAX_EMPTINESS * filled:
-        names = sorted({file for exposure in exposures for file in exposure.band.source_files})
-        raise MosaicError(
-            f"the mosaic of {', '.join(names[:4])}{', ...' if len(names) > 4 else ''} would have "
-            f"{nx} x {ny} px, {ny * nx / filled:.0f} times the area of its images; "
-            "make a mosaic of each group of images that lie together"
-        )
-
-
-def _files(entry: MosaicInput, folder: Path) -> list[Path]:
-    """Return the files of an input, in the order of their names."""
-    files = _matches(entry, folder)
-    if not files:
-        raise MosaicError(
-            f"no such file: {expand_path(entry.path, folder)} (band {entry.band}); "
-            "mend the path, or fetch the file"
-        )
-    return files
-
-
-def _matches(entry: MosaicInput, folder: Path) -> list[Path]:
-    """Return the files that an input names or that its pattern fits; there may be none."""
-    path = expand_path(entry.path, folder)
-    found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - absolute pattern
-    return [Path(file) for file in found] or ([path] if path.exists() else [])
-
-
-def _bands(exposures: Sequence[Exposure]) -> tuple[BandInfo, ...]:
-    """Return one description a band, in the order in which bands first appear."""
-    names = list(dict.fromkeys(exposure.band.name for exposure in exposures))
-    bands = []
-    for name in names:
-        of_band = [exposure.band for exposure in exposures if exposure.band.name == name]
-        units = sorted({band.unit for band in of_band})
-        if len(units) > 1:
-            raise MosaicError(
-                f"the files of band {name!r} have units {' and '.join(units)}; give all one unit"
-            )
-        seeing = [band.psf_fwhm_arcsec for band in of_band if band.psf_fwhm_arcsec is not None]
-        zero_points = {band.zero_point for band in of_band}
-        files = tuple(file for band in of_band for file in band.source_files)
-        bands.append(
-            BandInfo(
-                name,
-                of_band[0].unit,
-                of_band[0].zero_point if len(zero_points) == 1 else None,
-                max(seeing, default=None),
-                files,
-            )
-        )
-    return tuple(bands)
-
-
-def ingest_mosaic(
+def ingest_mosaics(
     settings: MosaicSettings, folder: Path, progress: Progress | None = None
-) -> Mosaic:
-    """Make a mosaic of image files, or open the one that is there.
+) -> list[Mosaic]:
+    """Make mosaics of image files, or open those that are there.
 
     Parameters
     ----------
@@ -229,48 +63,41 @@ def ingest_mosaic(
 
     Returns
     -------
-    Mosaic
-        The finished mosaic. A second call with the same inputs does no work.
+    list of Mosaic
+        The finished mosaics, sorted by place. A second call with the same files does no work.
 
     Raises
     ------
     MosaicError
-        If an input cannot be used or the store holds something else.
+        If an input cannot be used or a store holds something else.
     """
     return carry_out(plan_or_open(settings, folder), progress)
 
 
-def carry_out(laid_out: IngestPlan | Mosaic, progress: Progress | None = None) -> Mosaic:
-    """Do what `plan_or_open` found to be done.
+def plan_ingests(settings: MosaicSettings, folder: Path) -> list[IngestPlan]:
+    """Open every input and lay out the mosaics.
 
     Parameters
     ----------
-    laid_out
-        An ingest, or a finished mosaic, which is returned.
-    progress
-        Told of each finished shard.
+    settings
+        The ``[mosaic]`` table.
+    folder
+        What its paths are relative to.
 
     Raises
     ------
     MosaicError
-        If an image cannot be read or a shard not written.
+        If there are no inputs, or one cannot be used.
     """
-    if isinstance(laid_out, Mosaic):
-        return laid_out
-    writer = MosaicWriter.open_or_create(
-        laid_out.store,
-        laid_out.name,
-        laid_out.bands,
-        laid_out.grid.shape,
-        laid_out.grid.wcs,
-        laid_out.digest,
-    )
-    _write_pending(laid_out, writer, progress)
-    return writer.finish()
+    if not settings.inputs:
+        raise MosaicError(f"no store at {settings.store} and no [[mosaic.inputs]] to make it of")
+    groups = grouped_inputs(settings, folder)
+    require_files(groups, settings, folder)
+    return [_checked(lay_out(settings, group)) for group in groups]
 
 
-def plan_or_open(settings: MosaicSettings, folder: Path) -> IngestPlan | Mosaic:
-    """Return the finished mosaic if it is there, and otherwise what its ingest will do.
+def plan_or_open(settings: MosaicSettings, folder: Path) -> list[IngestPlan | Mosaic]:
+    """Return the mosaics that are finished, and of the others what their ingest will do.
 
     A finished store does not need its images: if none of them is there any more, it is opened.
 
@@ -284,61 +111,197 @@ def plan_or_open(settings: MosaicSettings, folder: Path) -> IngestPlan | Mosaic:
     Raises
     ------
     MosaicError
-        If an input cannot be used, or the finished store was made of others.
+        If an input cannot be used, or a finished store was made of files that are gone.
     """
-    store = expand_path(settings.store, folder)
-    if not store.exists():
-        return plan_ingest(settings, folder)
-    has_files = any(_matches(entry, folder) for entry in settings.inputs)
-    if not settings.inputs or (is_finished(store) and not has_files):
-        return Mosaic.open(store)
-    laid_out = plan_ingest(settings, folder)
-    require_inputs(store, laid_out.digest)
-    return Mosaic.open(store) if is_finished(store) else laid_out
+    stores = mosaic_stores(settings, folder)
+    groups = {group.store: group for group in _groups(settings, folder)}
+    if settings.inputs and not _all_finished(stores):
+        require_files(list(groups.values()), settings, folder)
+    found: list[IngestPlan | Mosaic] = []
+    for store in sorted({*stores, *groups}):
+        group = groups.get(store)
+        if group is None or not group.files:
+            found.append(_opened(store, settings, folder))
+            continue
+        plan = _checked(lay_out(settings, group))
+        found.append(Mosaic.open(store) if _is_up_to_date(plan) else plan)
+    return found
 
 
-def _write_pending(plan: IngestPlan, writer: MosaicWriter, progress: Progress | None) -> None:
-    """Compose and write each missing shard, a few at a time."""
+def _groups(settings: MosaicSettings, folder: Path) -> list[StoreInputs]:
+    return grouped_inputs(settings, folder) if settings.inputs else []
 
-    def one(band: str, box: Box) -> None:
-        flux, mask = compose(plan.exposures, plan.grid.wcs, band, box)
-        try:
-            writer.write(band, box, flux, mask)
-        except OSError as error:
+
+def _all_finished(stores: Sequence[str]) -> bool:
+    return all(Place.of(store).exists() and is_finished(store) for store in stores)
+
+
+def _opened(store: str, settings: MosaicSettings, folder: Path) -> Mosaic:
+    """Open a store that has no files any more."""
+    if not Place.of(store).exists() and settings.inputs:
+        plan_ingests(settings, folder)  # says which input has no file
+    return Mosaic.open(store)
+
+
+def _is_up_to_date(plan: IngestPlan) -> bool:
+    """Return whether the store is sealed and every shard is made of what it is planned to be."""
+    if not Place.of(plan.store).exists():
+        return False
+    writer = MosaicWriter.open(plan.store)
+    return writer.is_sealed_as(plan.layout) and next(writer.pending(plan.inputs), None) is None
+
+
+def _checked(plan: IngestPlan) -> IngestPlan:
+    """Refuse an ingest whose store was made of images that are gone: they would be erased."""
+    if not Place.of(plan.store).exists():
+        return plan
+    made_of = MosaicWriter.files_of(plan.store)
+    for band in plan.bands:
+        gone = set(made_of.get(band.name, ())) - set(band.source_files) - set(plan.superseded)
+        if gone:
             raise MosaicError(
-                f"cannot write band {band}, {box} of {plan.store}: {error}; "
-                "make room or mend the store's place, then run again: finished shards stay"
-            ) from error
-
-    pending = list(writer.pending())
-    done = writer.n_shards - len(pending)
-    with ThreadPoolExecutor(max_workers=n_threads(plan, writer.shard_shape)) as pool:
-        futures = [pool.submit(one, band, box) for band, box in pending]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                done += 1
-                if progress is not None:
-                    progress(done, writer.n_shards)
-        finally:
-            # After a failure the shards that have not begun would only delay its report.
-            pool.shutdown(cancel_futures=True)
+                f"band {band.name} of {plan.store} was made of {min(gone)} too, which is not "
+                "among the inputs any more; bring it back, or remove the store"
+            )
+    return plan
 
 
-def n_threads(plan: IngestPlan, shard_shape: tuple[int, int]) -> int:
+@dataclass(frozen=True)
+class _Shard:
+    """The work of one shard; a value that travels to where it is done."""
+
+    store: str
+    token: str
+    """Names this ingest: what a worker keeps open is not used for another."""
+    wcs: WCS
+    band: str
+    box: Box
+    images: tuple[Placed, ...]
+    inputs: int
+
+
+def carry_out(
+    laid_out: Sequence[IngestPlan | Mosaic],
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> list[Mosaic]:
+    """Do what `plan_or_open` found to be done.
+
+    Parameters
+    ----------
+    laid_out
+        Ingests, and finished mosaics, which are returned.
+    progress
+        Told of each finished shard.
+    executor
+        Where to work, such as a Dask client's; by default threads of this process, as many as
+        the memory allows.
+
+    Raises
+    ------
+    MosaicError
+        If an image cannot be read, has no data or a wrong checksum, or a shard is not written.
+    """
+    plans = [plan for plan in laid_out if isinstance(plan, IngestPlan)]
+    writers = [MosaicWriter.open_or_create(plan.store, plan.layout) for plan in plans]
+    shards = [shard for plan, writer in zip(plans, writers, strict=True)
+              for shard in _pending(plan, writer)]  # fmt: skip
+    total = sum(len(writer.bands) * writer.shard_grid.n_rows * writer.shard_grid.n_cols
+                for writer in writers)  # fmt: skip
+    with _workers(plans, executor) as pool:
+        _finish_all([pool.submit(_require_sound, image) for image in _used(shards)], None, 0, 0)
+        futures = [pool.submit(_write_shard, shard) for shard in shards]
+        _finish_all(futures, progress, total - len(shards), total)
+    made = {plan.store: writer.finish() for plan, writer in zip(plans, writers, strict=True)}
+    return [made[item.store] if isinstance(item, IngestPlan) else item for item in laid_out]
+
+
+def _pending(plan: IngestPlan, writer: MosaicWriter) -> Iterator[_Shard]:
+    """Yield the shards to be made."""
+    token = uuid4().hex
+    images = {band.name: plan.images_of(band.name) for band in plan.bands}
+    for band, box in writer.pending(plan.inputs):
+        reaching = tuple(image for image in images[band] if image.box.intersection(box))
+        row, col = box.y0 // SHARD_PX, box.x0 // SHARD_PX
+        inputs = int(plan.inputs[band][row, col])
+        yield _Shard(plan.store, token, plan.grid.wcs, band, box, reaching, inputs)
+
+
+def _used(shards: Sequence[_Shard]) -> list[Exposure]:
+    """Return the images that shards are made of, each once."""
+    images = {image.exposure.identity: image.exposure for shard in shards for image in shard.images}
+    return list(images.values())
+
+
+def _require_sound(exposure: Exposure) -> None:
+    """Refuse an image that was damaged on its way, or that is empty."""
+    for path in exposure.files:
+        require_checksum(path)
+    if not has_data(exposure):
+        raise MosaicError(f"{exposure.path} has no data at all; fetch it again, or leave it out")
+
+
+def _write_shard(shard: _Shard) -> None:
+    """Compose and write one shard."""
+    window = compose(shard.images, shard.wcs, shard.box)
+    _writer(shard.store, shard.token).write(shard.band, shard.box, window, shard.inputs)
+
+
+@lru_cache(maxsize=8)
+def _writer(store: str, token: str) -> MosaicWriter:  # noqa: ARG001 - the token is part of the key
+    return MosaicWriter.open(store)
+
+
+def _finish_all(
+    futures: Sequence["Future[None]"], progress: Progress | None, done: int, total: int
+) -> None:
+    """Wait for work, and drop what has not begun when one of them fails."""
+    try:
+        for future in as_completed(futures):
+            future.result()
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    except BaseException:
+        # After a failure the shards that have not begun would only delay its report.
+        for future in futures:
+            future.cancel()
+        raise
+
+
+@contextmanager
+def _workers(plans: Sequence[IngestPlan], executor: Executor | None) -> Iterator[Executor]:
+    """Yield where to work."""
+    if executor is not None:
+        yield executor
+        return
+    with ThreadPoolExecutor(max_workers=min(map(n_threads, plans), default=1)) as pool:
+        yield pool
+
+
+def n_threads(plan: IngestPlan) -> int:
     """Return how many shards are worked on at once: those that fit the memory, one a core.
 
     Parameters
     ----------
     plan
         The ingest.
-    shard_shape
-        ``(ny, nx)`` of its largest shard.
+
+    Raises
+    ------
+    ConfigError
+        If not even one shard fits.
     """
-    shard_bytes = shard_shape[0] * shard_shape[1] * BYTES_PER_SHARD_PX
-    if any(offset is None for _, offset in plan.exposures):
+    height, width = TileGrid(plan.shape, SHARD_PX).tile(0, 0).core.shape
+    shard_bytes = height * width * BYTES_PER_SHARD_PX
+    if any(image.offset is None for image in plan.images):
         shard_bytes += RESAMPLING_BYTES
-    return max(min(_n_cpu(), MEMORY_BYTES // shard_bytes), 1)
+    if shard_bytes > plan.memory_bytes:
+        raise ConfigError(
+            f"memory_mib = {plan.memory_bytes >> 20} is too little for the ingest of {plan.store}: "
+            f"a shard takes {shard_bytes / 2**20:.0f}; give more"
+        )
+    return min(_n_cpu(), plan.memory_bytes // shard_bytes)
 
 
 def _n_cpu() -> int:

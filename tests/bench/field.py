@@ -8,7 +8,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.ingest import MosaicSettings, ingest_mosaic
+from survey_classifier.mosaic.ingest import ingest_mosaics
+from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.mosaic.store import Mosaic
 
 BANDS = ("g", "r", "i", "z")
@@ -49,4 +50,4 @@ def make_field(folder: Path, size_px: int) -> Field:
             fits.PrimaryHDU(image, header).writeto(path)
     inputs = tuple(MosaicInput(path=path.name, band=band) for band, path in images.items())
     settings = MosaicSettings(store="field.zarr", inputs=inputs)
-    return Field(images, ingest_mosaic(settings, folder))
+    return Field(images, *ingest_mosaics(settings, folder))

@@ -20,7 +20,7 @@ from survey_classifier.mosaic.pixels import (
     band_index,
 )
 
-__all__ = ["MASK_BITS", "Stamps", "cut_stamps"]
+__all__ = ["MASK_BITS", "Stamps", "cut_stamps", "stamps_box"]
 
 MASK_BITS = tuple(MaskBit)
 """The mask bits in the order of `Stamps.mask_fraction`."""
@@ -150,6 +150,24 @@ def _flux_per_mean(
     index = band_index(source.bands, bands, source.name)
     sums = [source.bands[number].unit == "nJy" for number in index]
     return np.where(sums, np.float32(4**level), np.float32(1))
+
+
+def stamps_box(
+    x_px: npt.NDArray[np.float64], y_px: npt.NDArray[np.float64], size_px: int, level: int = 0
+) -> Box:
+    """Return the box that `cut_stamps` reads, in pixels of the level.
+
+    Parameters
+    ----------
+    x_px, y_px
+        Positions on level 0 of at least one source, all on the mosaic; shape ``(n,)``.
+    size_px
+        Side of a stamp in pixels of the level.
+    level
+        Pyramid level that stamps are cut from.
+    """
+    x, y = level_position(x_px, level), level_position(y_px, level)
+    return _bounding_box(stamp_start(x, size_px), stamp_start(y, size_px), size_px)
 
 
 def _bounding_box(

@@ -40,6 +40,7 @@ PROVENANCE = Provenance(
     configuration=AWKWARD,
     versions={"survey_classifier": "0.1.0", "numpy": np.__version__},
     created="2026-01-02T03:04:05+00:00",
+    mosaics={"tile <1>": "a" * 64, "tile-2": "b" * 64},
 )
 OTHER = replace(PROVENANCE, fingerprint="fedcba9876543210" * 4)
 IDS = ["S1", "é\U0001f30c", "a&<b>\"'", "a much longer identifier than the others", ""]
@@ -179,6 +180,7 @@ def test_any_text_makes_a_readable_file(tmp_path, text, name, ids):
         ({"fingerprint": "abc"}, "fingerprint 'abc' is not a SHA-256"),
         ({"checkpoint_digest": "F" * 64}, "checkpoint_digest 'F+' is not a SHA-256"),
         ({"run": ""}, "the run has no name"),
+        ({"mosaics": {"west": "1"}}, "digest of mosaic west '1' is not a SHA-256"),
         ({"created": "yesterday"}, "created 'yesterday' is not an ISO 8601 time"),
         ({"created": "2026-01-02T03:04:05"}, "has no time zone"),
     ],
@@ -189,14 +191,18 @@ def test_provenance_cannot_be_wrong(changed, told):
 
 
 def test_parts_that_are_there_are_done(tmp_path):
-    assert done_parts(tmp_path / "nowhere", PROVENANCE.fingerprint) == set()
+    assert done_parts(tmp_path / "nowhere", PROVENANCE.fingerprint) == {}
     write_parts(tmp_path, ["a"], [])
     (tmp_path / ".tile-r009-c000.parquet.0123.tmp").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("not a part")
-    assert done_parts(tmp_path, PROVENANCE.fingerprint) == {"r000-c000", "r001-c000"}
+    write_part(part_path(tmp_path, "b.r001-c000"), rows(["b"]), SCHEMA, PROVENANCE, "5f")
+    assert done_parts(tmp_path, PROVENANCE.fingerprint) == {
+        "r000-c000": "", "r001-c000": "", "b.r001-c000": "5f",
+    }  # fmt: skip
     remove_leftovers(tmp_path)
     assert file_names(tmp_path) == [
         "notes.txt",
+        "tile-b.r001-c000.parquet",
         "tile-r000-c000.parquet",
         "tile-r001-c000.parquet",
     ]
@@ -289,7 +295,7 @@ def test_a_killed_write_leaves_no_part(tmp_path):
     killed = subprocess.run([sys.executable, "-c", DIES_WHILE_WRITING, *arguments], check=False)
     assert killed.returncode == 9
     assert [name.endswith(".tmp") for name in file_names(tmp_path)] == [True]
-    assert done_parts(tmp_path, PROVENANCE.fingerprint) == set()
+    assert done_parts(tmp_path, PROVENANCE.fingerprint) == {}
     remove_leftovers(tmp_path)
     assert file_names(tmp_path) == []
 

@@ -85,8 +85,8 @@ def test_scores_equal_scoring_all_stamps_at_once(pieces, reference):
     mosaic = Mosaic.open(pieces.folder / "small.zarr")
     scorer = TorchScorer.load(pieces.folder / "net.safetensors", "cpu")
     good = rows[rows.status == "classified"]
-    laid_out = plan(pieces.write("reference"))
-    stamps = cut_stamps(mosaic, good.x, good.y, laid_out.size_px, ("g", "i"), laid_out.level)
+    cut = plan(pieces.write("reference")).sheets[0].pixels
+    stamps = cut_stamps(mosaic, good.x, good.y, cut.size_px, ("g", "i"), cut.level)
     np.testing.assert_allclose(good.p_image, scorer.score(stamps).p_image, atol=1e-6)
     assert good.p_image.std() > 1e-4
     np.testing.assert_allclose(good.valid_fraction, stamps.valid_fraction)
@@ -267,7 +267,7 @@ def break_tile(monkeypatch, names):
     original = serial.finish_tile
 
     def failing(context, cut, scorer):
-        name = cut.task.tile.name
+        name = cut.task.name
         if name in names:
             raise names[name]
         return original(context, cut, scorer)
@@ -383,7 +383,7 @@ def test_a_saturated_center_is_saturated_at_every_level(run):
     """A wide stamp of coarse pixels is cut from level 1; the reason must not become no_data."""
     small_run.write_checkpoint(run.folder / "net.safetensors", stamp_px=16)
     receipt = classify(run.write())
-    assert plan(run.write()).level == 1
+    assert plan(run.write()).sheets[0].pixels.level == 1
     assert rows_of(receipt).set_index("source_id").loc["S-008", "status"] == "saturated"
 
 

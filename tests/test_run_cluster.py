@@ -16,9 +16,9 @@ from distributed import Client, LocalCluster
 
 from survey_classifier import classify, plan
 from survey_classifier.errors import ClusterError, TileError
-from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run import cluster
 from survey_classifier.run.config import ClusterSettings
+from survey_classifier.run.opened import mosaic_of
 from tests import small_run
 from tests.test_run_classify import assert_same_rows, rows_of
 
@@ -65,13 +65,13 @@ def test_few_cut_tiles_wait_to_be_scored(pieces, in_process, monkeypatch):
     def cut(context, task, mosaic):
         done = cut_tile(context, task, mosaic)
         with lock:
-            waiting.add(task.tile.name)
+            waiting.add(task.name)
             most[0] = max(most[0], len(waiting))
         return done
 
     def finish(context, cut, scorer):
         with lock:
-            waiting.discard(cut.task.tile.name)
+            waiting.discard(cut.task.name)
         time.sleep(0.03)
         return finish_tile(context, cut, scorer)
 
@@ -90,11 +90,11 @@ def test_a_tile_that_fails_is_tried_again_and_the_others_go_on(pieces, in_proces
     finish_tile = cluster.finish_tile
 
     def finish(context, cut, scorer):
-        name = cut.task.tile.name
+        name = cut.task.name
         if name in ("r000-c000", "r001-c001"):
             tries.append(name)
             if name == "r000-c000" or tries.count(name) == 1:
-                raise TileError(name, "finish", str(cut.task.tile.core), "disk gone")
+                raise TileError(name, "finish", str(cut.task.core), "disk gone")
         return finish_tile(context, cut, scorer)
 
     monkeypatch.setattr(cluster, "finish_tile", finish)
@@ -108,8 +108,8 @@ def test_a_tile_that_fails_is_tried_again_and_the_others_go_on(pieces, in_proces
 
 def test_dask_knows_what_a_cut_tile_weighs(pieces):
     context, tasks = tasks_of(pieces, "weight", 256)
-    cut = cluster.cut_tile(context, tasks[4], Mosaic.open(context.store))
-    assert dask.sizeof.sizeof(cut) >= len(tasks[4].sources) * 2 * context.size_px**2 * 4
+    cut = cluster.cut_tile(context, tasks[4], mosaic_of(tasks[4]))
+    assert dask.sizeof.sizeof(cut) >= len(tasks[4].sources) * 2 * tasks[4].pixels.size_px ** 2 * 4
 
 
 def test_tiles_larger_than_the_workers_memory_are_refused_with_advice(in_process):
@@ -125,9 +125,9 @@ def test_any_scheduler_address_will_do(pieces, in_process, reference):
 
 def test_a_worker_with_another_mosaic_refuses_to_work(pieces, in_process):
     context, tasks = tasks_of(pieces, "stale", 256)
-    failures = cluster.run_on_client(
-        in_process, dataclasses.replace(context, mosaic_digest="0" * 64), tasks[:1], print
-    )
+    pixels = dataclasses.replace(tasks[0].pixels, digest="0" * 64)
+    other = dataclasses.replace(tasks[0], pixels=pixels)
+    failures = cluster.run_on_client(in_process, context, [other], print)
     assert "is not the mosaic of the plan" in failures[0].reason
 
 

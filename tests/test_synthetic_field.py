@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from survey_classifier.errors import ConfigError
 from survey_classifier.membership.color import deredden, red_sequence_gz
-from survey_classifier.mosaic.ingest import plan_ingest
+from survey_classifier.mosaic.ingest import plan_ingests
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.run.config import read_run
 from survey_classifier.sources.redshifts import read_redshifts
@@ -239,7 +239,7 @@ def test_the_run_file_is_read_and_all_it_names_is_there(field):
     assert tuple(sources.mag) == ("g", "r", "i", "z")
     redshifts = read_redshifts(config.path(config.redshifts.path), config.redshifts.columns)
     assert len(redshifts.z) > 0
-    plan = plan_ingest(config.mosaic, config.folder)
+    (plan,) = plan_ingests(config.mosaic, config.folder)
     assert [band.name for band in plan.bands] == ["g", "r", "i", "z"]
     assert [band.zero_point for band in plan.bands] == [27.0] * 4
     assert [band.psf_fwhm_arcsec for band in plan.bands] == [0.70, 0.53, 0.64, 0.62]

@@ -34,7 +34,7 @@ def source_columns() -> tuple[Column, ...]:
     """Return which source a row is about, and what became of it."""
     flags = ", ".join(f"{flag.value} {flag.name}" for flag in Flag)
     reasons = ", ".join(member.value for member in Status if member is not Status.CLASSIFIED)
-    pixel = "position on the mosaic in pixels, integer = pixel center, origin 0; NaN: off its sky"
+    pixel = "position on the tile's mosaic in pixels, integer = center, origin 0; NaN: off its sky"
     return (
         Column("source_id", "string", "", "meta.id;meta.main", "Identifier in the source list"),
         Column(
@@ -56,7 +56,11 @@ def source_columns() -> tuple[Column, ...]:
         Column("x", "float64", "pixel", "pos.cartesian.x", f"Horizontal {pixel}"),
         Column("y", "float64", "pixel", "pos.cartesian.y", f"Vertical {pixel}"),
         Column(
-            "tile", "string", "", "meta.id;obs.field", "Tile of the mosaic that owns the source"
+            "tile",
+            "string",
+            "",
+            "meta.id;obs.field",
+            "Tile that owns the source; of several mosaics, the mosaic's name and its tile",
         ),
         Column(
             "status",

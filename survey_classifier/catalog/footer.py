@@ -11,7 +11,7 @@ the length of strings, have one FIELD for each column in order, and no DATA.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from xml.etree import ElementTree as ET
 
@@ -19,10 +19,18 @@ from survey_classifier.catalog.column import Column
 from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import CatalogError
 
-__all__ = ["FINGERPRINT_KEY", "PROVENANCE_KEY", "Provenance", "footer", "votable_xml"]
+__all__ = [
+    "FINGERPRINT_KEY",
+    "PROVENANCE_KEY",
+    "TILE_DIGEST_KEY",
+    "Provenance",
+    "footer",
+    "votable_xml",
+]
 
 FINGERPRINT_KEY = "survey_classifier.fingerprint"
 PROVENANCE_KEY = "survey_classifier.provenance"
+TILE_DIGEST_KEY = "survey_classifier.tile_digest"
 
 _VERSION_KEY = "IVOA.VOTable-Parquet.version"
 _CONTENT_KEY = "IVOA.VOTable-Parquet.content"
@@ -49,7 +57,7 @@ class Provenance:
     """
 
     fingerprint: str
-    """SHA-256 over all that changes the run's results, hexadecimal."""
+    """SHA-256 over all that changes the run's results but the pixels, hexadecimal."""
     run: str
     """Name of the run."""
     checkpoint: str
@@ -62,10 +70,16 @@ class Provenance:
     """Versions of this package and of those that make its numbers, by name."""
     created: str
     """When the run began, ISO 8601 with time zone."""
+    mosaics: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 over what each mosaic holds, hexadecimal, by the mosaic's name."""
 
     def __post_init__(self) -> None:
-        for name in ("fingerprint", "checkpoint_digest"):
-            digest = getattr(self, name)
+        digests = {
+            "fingerprint": self.fingerprint,
+            "checkpoint_digest": self.checkpoint_digest,
+            **{f"digest of mosaic {name}": digest for name, digest in self.mosaics.items()},
+        }
+        for name, digest in digests.items():
             if not _SHA256.fullmatch(digest):
                 raise CatalogError(f"{name} {digest!r} is not a SHA-256; give 64 hex digits")
         if not self.run:
@@ -98,7 +112,7 @@ def footer(
         _VERSION_KEY: "1.0",
         _CONTENT_KEY: votable_xml(schema, provenance, n_rows, string_widths),
         FINGERPRINT_KEY: provenance.fingerprint,
-        PROVENANCE_KEY: json.dumps({**asdict(provenance), "versions": dict(provenance.versions)}),
+        PROVENANCE_KEY: json.dumps(asdict(provenance)),
         # astropy cannot read a file without rows, and warns of any other, unless it finds these.
         **{f"table::len::{name}": str(width) for name, width in string_widths.items()},
     }
@@ -133,6 +147,7 @@ def _add_parameters(table: ET.Element, provenance: Provenance) -> None:
         "checkpoint": provenance.checkpoint,
         "checkpoint_digest": provenance.checkpoint_digest,
         "created": provenance.created,
+        "mosaics": "\n".join(f"{name} {digest}" for name, digest in provenance.mosaics.items()),
         **{f"version_{name}": version for name, version in provenance.versions.items()},
         "configuration": provenance.configuration,
     }

@@ -4,8 +4,9 @@ Owns the writing of a file, the names of parts, and which tiles are done. Does n
 footer says (``footer``) nor the making of one file from many (``publish``).
 
 A part appears under its name by a rename, after all of it is on disk; a tile without sources
-writes a part without rows. So a part that is there is done, and nothing else says so. Interrupted
-writes leave hidden ``.tmp`` files, which nothing reads.
+writes a part without rows. Its footer holds the digest of what it was made of, so a part with the
+digest that is wanted is done, and nothing else says so. Interrupted writes leave hidden ``.tmp``
+files, which nothing reads.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from survey_classifier.catalog.footer import FINGERPRINT_KEY, Provenance, footer
+from survey_classifier.catalog.footer import (
+    FINGERPRINT_KEY,
+    TILE_DIGEST_KEY,
+    Provenance,
+    footer,
+)
 from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import CatalogError, RunMismatchError
 from survey_classifier.files import replacing
@@ -96,7 +102,9 @@ class CatalogFile:
 
 
 @contextmanager
-def new_catalog(path: Path, schema: CatalogSchema, provenance: Provenance) -> Iterator[CatalogFile]:
+def new_catalog(
+    path: Path, schema: CatalogSchema, provenance: Provenance, tile_digest: str = ""
+) -> Iterator[CatalogFile]:
     """Write a catalog file that appears under its name when the block ends without an error.
 
     Parameters
@@ -107,6 +115,8 @@ def new_catalog(path: Path, schema: CatalogSchema, provenance: Provenance) -> It
         Columns of the file.
     provenance
         Where the rows come from.
+    tile_digest
+        Of a part, SHA-256 over what its tile is made of.
 
     Raises
     ------
@@ -115,13 +125,13 @@ def new_catalog(path: Path, schema: CatalogSchema, provenance: Provenance) -> It
     """
     try:
         with replacing(path) as temporary, temporary.open("xb") as stream:
-            yield from _filled(stream, schema, provenance)
+            yield from _filled(stream, schema, provenance, tile_digest)
     except OSError as error:
         raise CatalogError(f"cannot write {path}: {error}; free or choose another place") from error
 
 
 def _filled(
-    stream: BinaryIO, schema: CatalogSchema, provenance: Provenance
+    stream: BinaryIO, schema: CatalogSchema, provenance: Provenance, tile_digest: str
 ) -> Iterator[CatalogFile]:
     """Yield a catalog to append to, then complete its file."""
     with pq.ParquetWriter(stream, schema.arrow, **_FORMAT) as writer:
@@ -130,11 +140,18 @@ def _filled(
         catalog.flush()
         writer.add_key_value_metadata(
             footer(schema, provenance, catalog.n_rows, catalog.string_widths)
+            | ({TILE_DIGEST_KEY: tile_digest} if tile_digest else {})
         )
     stream.flush()
 
 
-def write_part(path: Path, table: pa.Table, schema: CatalogSchema, provenance: Provenance) -> None:
+def write_part(
+    path: Path,
+    table: pa.Table,
+    schema: CatalogSchema,
+    provenance: Provenance,
+    tile_digest: str = "",
+) -> None:
     """Write the rows of one tile, none included.
 
     Parameters
@@ -147,13 +164,15 @@ def write_part(path: Path, table: pa.Table, schema: CatalogSchema, provenance: P
         Columns of the table.
     provenance
         Where the rows come from.
+    tile_digest
+        SHA-256 over what the tile is made of; without it the part is a stand-in, and never done.
 
     Raises
     ------
     CatalogError
         If the table does not fit the schema, or the file cannot be written.
     """
-    with new_catalog(path, schema, provenance) as catalog:
+    with new_catalog(path, schema, provenance, tile_digest) as catalog:
         catalog.append(table)
 
 
@@ -170,6 +189,11 @@ def read_fingerprint(path: Path) -> str:
     CatalogError
         If the file cannot be read, or says nothing of a run of ours.
     """
+    return _read_keys(path)[0]
+
+
+def _read_keys(path: Path) -> tuple[str, str]:
+    """Return the fingerprint of a catalog file, and the digest of its tile or ''."""
     try:
         pairs = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowException) as error:
@@ -180,7 +204,7 @@ def read_fingerprint(path: Path) -> str:
     found = pairs.get(FINGERPRINT_KEY.encode())
     if found is None:
         raise CatalogError(f"{path} was not written by survey_classifier; move it elsewhere")
-    return str(found.decode())
+    return str(found.decode()), str(pairs.get(TILE_DIGEST_KEY.encode(), b"").decode())
 
 
 def check_fingerprint(path: Path, fingerprint: str) -> None:
@@ -193,16 +217,24 @@ def check_fingerprint(path: Path, fingerprint: str) -> None:
     CatalogError
         If the file cannot be read.
     """
-    found = read_fingerprint(path)
+    _tile_digest(path, fingerprint)
+
+
+def _tile_digest(path: Path, fingerprint: str) -> str:
+    """Return the digest of a part's tile, after the check that it is a part of this run."""
+    found, tile_digest = _read_keys(path)
     if found != fingerprint:
         raise RunMismatchError(
             f"{path} belongs to run {found[:12]}, this is run {fingerprint[:12]} (another source "
-            "list, mosaic, checkpoint or setting); choose another `out` or remove the folder"
+            "list, checkpoint or setting); choose another `out` or remove the folder"
         )
+    return tile_digest
 
 
-def done_parts(folder: Path, fingerprint: str) -> set[str]:
-    """Return the names of the tiles whose parts are there.
+def done_parts(folder: Path, fingerprint: str) -> dict[str, str]:
+    """Return the tiles whose parts are there, each with the digest of what it was made of.
+
+    A part is done if that is the digest of its tile now; else its pixels or sources changed.
 
     Parameters
     ----------
@@ -218,7 +250,7 @@ def done_parts(folder: Path, fingerprint: str) -> set[str]:
     CatalogError
         If a part cannot be read.
     """
-    paths = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
-    for path in paths:
-        check_fingerprint(path, fingerprint)
-    return {path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for path in paths}
+    return {
+        path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX): _tile_digest(path, fingerprint)
+        for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    }

@@ -6,14 +6,15 @@ any of those steps.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
@@ -23,11 +24,11 @@ from survey_classifier.errors import CatalogError, ConfigError, RunError, RunMis
 from survey_classifier.files import remove_leftovers, write_text
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.scorer import choose_device
-from survey_classifier.mosaic.ingest import carry_out, ingest_mosaic, plan_or_open
+from survey_classifier.mosaic.ingest import carry_out, ingest_mosaics, plan_or_open
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import CLUSTER_WORDS, ClusterSettings, RunConfig, as_run
 from survey_classifier.run.listener import Listener
-from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs, sky_box
+from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs
 from survey_classifier.run.receipt import RunReceipt
 from survey_classifier.run.report import report
 from survey_classifier.run.rows import failed_rows
@@ -79,7 +80,7 @@ def classify(
     kind = config.cluster.kind if cluster is None else cluster
     inputs = read_inputs(config)
     _check_place(config, kind)
-    laid_out = plan(config, inputs, _mosaic(inputs, listener))
+    laid_out = plan(config, inputs, _mosaics(inputs, listener))
     with _claimed(laid_out) as done:
         work = _Work(laid_out, done, listener)
         work.run(kind)
@@ -127,7 +128,7 @@ def _claimed(laid_out: Plan) -> Iterator[set[str]]:
     except OSError as error:
         raise _unwritable(config, error) from error
     try:
-        done = done_parts(config.parts_folder, laid_out.fingerprint)
+        done = laid_out.done(done_parts(config.parts_folder, laid_out.fingerprint))
         _prepare(config)
         yield done
     finally:
@@ -152,8 +153,8 @@ def _unwritable(config: RunConfig, error: OSError) -> CatalogError:
     )
 
 
-def ingest(run: str | Path | RunConfig, *, listener: Listener | None = None) -> Mosaic:
-    """Make the mosaic of a run, or open it if it is there; only ``[mosaic]`` is used.
+def ingest(run: str | Path | RunConfig, *, listener: Listener | None = None) -> list[Mosaic]:
+    """Make the mosaics of a run, or open those that are there; only ``[mosaic]`` is used.
 
     Parameters
     ----------
@@ -162,24 +163,30 @@ def ingest(run: str | Path | RunConfig, *, listener: Listener | None = None) -> 
     listener
         Told of the progress.
 
+    Returns
+    -------
+    list of Mosaic
+        Sorted by place.
+
     Raises
     ------
     MosaicError
-        If an image or the store cannot be used.
+        If an image or a store cannot be used.
     """
     config = as_run(run)
     told = Listener() if listener is None else listener
-    return ingest_mosaic(
+    return ingest_mosaics(
         config.mosaic, config.folder, lambda done, n: told.progress("ingest", done, n)
     )
 
 
-def _mosaic(inputs: Inputs, listener: Listener) -> Mosaic:
-    """Return the run's mosaic, checked to fit before it is ingested."""
+def _mosaics(inputs: Inputs, listener: Listener) -> list[Mosaic]:
+    """Return the run's mosaics, checked to fit before any is ingested."""
     config = inputs.config
     laid_out = plan_or_open(config.mosaic, config.folder)
-    inputs.require(laid_out)
-    inputs.positions(laid_out.sky, laid_out.shape)
+    for mosaic in laid_out:
+        inputs.require(mosaic)
+    inputs.n_on(laid_out)
     return carry_out(laid_out, lambda done, n: listener.progress("ingest", done, n))
 
 
@@ -214,10 +221,6 @@ class _Work:
         self.failures: list[TileFailure] = []
         self.seconds = 0.0
 
-    def has_part(self, tile: str) -> bool:
-        """Return whether a tile is finished."""
-        return part_path(self.context.parts, tile).exists()
-
     def run(self, kind: str) -> None:
         """Work on the tiles that have no part yet."""
         tasks = list(self.plan.tasks(self.done))
@@ -251,7 +254,7 @@ class _Work:
 
     def _announcement(self) -> dict[str, object]:
         """Return what the dashboard needs to know of the plan."""
-        rows = self.plan.rows_of_tile
+        corners = np.concatenate([sheet.corners() for sheet in self.plan.sheets])
         return {
             "name": self.plan.config.name,
             "fingerprint": self.plan.fingerprint,
@@ -260,11 +263,11 @@ class _Work:
             "tiles": [
                 {
                     "tile": tile.name,
-                    "corners": sky_box(self.plan.mosaic, tile.core),
-                    "n_sources": len(rows[tile.row, tile.col]),
+                    "corners": around,
+                    "n_sources": len(tile.rows),
                     "done": tile.name in self.done,
                 }
-                for tile in self.plan.grid.tiles()
+                for tile, around in zip(self.plan.tiles, corners.tolist(), strict=True)
             ],
         }
 
@@ -272,7 +275,9 @@ class _Work:
 def _finish(work: _Work) -> RunReceipt:
     """Publish, report and write the receipt."""
     config = work.plan.config
-    result = _publish(work.plan, work.context)
+    # Asked again: a worker may be lost just after it wrote a part, and that tile is finished.
+    done = work.plan.done(done_parts(config.parts_folder, work.plan.fingerprint))
+    result = _publish(work.plan, work.context, done)
     by_reason = {k: n for k, n in result.n_by_status.items() if k != Status.CLASSIFIED.value}
     receipt = RunReceipt(
         name=config.name,
@@ -281,10 +286,9 @@ def _finish(work: _Work) -> RunReceipt:
         n_in=work.plan.n_sources,
         n_classified=result.n_by_status.get(Status.CLASSIFIED.value, 0),
         n_by_reason=by_reason,
-        n_tiles=work.plan.grid.n_rows * work.plan.grid.n_cols,
+        n_tiles=len(work.plan.tiles),
         n_tiles_resumed=work.n_resumed,
-        # A worker may be lost just after it wrote a part: that tile is finished.
-        failures=tuple(failure for failure in work.failures if not work.has_part(failure.tile)),
+        failures=tuple(failure for failure in work.failures if failure.tile not in done),
         n_stamps=sum(receipt.n_stamps for receipt in work.receipts),
         tiles_seconds=work.seconds,
         cut_seconds=sum(receipt.cut_seconds for receipt in work.receipts),
@@ -298,8 +302,11 @@ def _finish(work: _Work) -> RunReceipt:
     return receipt
 
 
-def _publish(laid_out: Plan, context: TileContext) -> PublishResult:
-    """Join the parts of a run to its catalog; tiles without a part get rows that say so.
+def _publish(laid_out: Plan, context: TileContext, done: Container[str]) -> PublishResult:
+    """Join the parts of a run to its catalog; tiles that are not done get rows that say so.
+
+    Other parts are left out: those of tiles whose pixels or sources changed since, and of tiles
+    that the run has no more.
 
     Parameters
     ----------
@@ -307,6 +314,8 @@ def _publish(laid_out: Plan, context: TileContext) -> PublishResult:
         The run.
     context
         What its tiles share.
+    done
+        Names of the tiles that are finished.
 
     Raises
     ------
@@ -317,12 +326,13 @@ def _publish(laid_out: Plan, context: TileContext) -> PublishResult:
     # Not among the parts: the next call must work on these tiles again.
     with TemporaryDirectory(dir=config.out_folder, prefix=".failed-", suffix=".tmp") as stand_ins:
         parts = []
-        for tile in laid_out.grid.tiles():
+        for tile in laid_out.tiles:
             path = part_path(config.parts_folder, tile.name)
-            if not path.exists():
+            if tile.name not in done:
                 path = part_path(Path(stand_ins), tile.name)
                 rows = failed_rows(context, laid_out.task(tile))
                 write_part(path, rows, context.schema, context.provenance)
             parts.append(path)
         ids = laid_out.inputs.sources.source_id
-        return publish_catalog(parts, config.catalog_path, context.schema, context.provenance, ids)
+        origin = replace(context.provenance, mosaics=laid_out.mosaics)
+        return publish_catalog(parts, config.catalog_path, context.schema, origin, ids)

@@ -6,7 +6,7 @@ each tile. Does not own the kernel (``tile``) nor the dashboard's page (``monito
 A tile is two tasks: ``cut`` (reading and cutting) and ``finish`` (scoring, evidence, writing),
 the second bound to the resource SCORER, of which a worker process has one. All tiles go in one
 submission: the scheduler then hands out cuts only as fast as they are scored, so that at most
-``ceil(1.1 x threads)`` cut tiles wait in a worker's memory. Mosaic and weights are opened by
+``ceil(1.1 x threads)`` cut tiles wait in a worker's memory. Mosaics and weights are opened by
 each worker, once; what travels is each tile's own sources, and its receipt back.
 """
 
@@ -29,10 +29,10 @@ from dask.sizeof import sizeof
 from distributed import Client, Future, LocalCluster, as_completed, get_worker
 from distributed.scheduler import KilledWorker
 
-from survey_classifier.errors import ClusterError, MosaicError, TileError
+from survey_classifier.errors import ClusterError, TileError
 from survey_classifier.model.scorer import TorchScorer
-from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import ClusterSettings
+from survey_classifier.run.opened import mosaic_of
 from survey_classifier.run.survey_messages import SCORER, TILE_TOPIC
 from survey_classifier.run.task import TileContext, TileFailure, TileReceipt, TileTask
 from survey_classifier.run.tile import CutTile, cut_tile, finish_tile
@@ -201,7 +201,7 @@ def run_on_client(
     """
     if not tasks:
         return []
-    boxes = {task.tile.name: str(task.tile.core) for task in tasks}
+    boxes = {task.name: str(task.core) for task in tasks}
     graph, keys = _graph(context, tasks)
     futures = client.get(graph, keys, sync=False, retries=RETRIES, optimize_graph=False)
     failures = []
@@ -224,9 +224,8 @@ def _graph(
     cuts: dict[Any, Any] = {}
     finishes: dict[Any, Any] = {}
     for task in tasks:
-        name = task.tile.name
-        cuts[cut, name] = (_cut, context, task)
-        finishes[finish, name] = (_finish, context, (cut, name))
+        cuts[cut, task.name] = (_cut, context, task)
+        finishes[finish, task.name] = (_finish, context, (cut, task.name))
     layers = {
         cut: MaterializedLayer(cuts),
         finish: MaterializedLayer(finishes, annotations={"resources": {SCORER: 1}}),
@@ -247,13 +246,13 @@ def _failure(future: Future, boxes: dict[str, str]) -> TileFailure:
 
 def _cut(context: TileContext, task: TileTask) -> CutTile:
     """Cut a tile on a worker."""
-    with _told(task.tile.name, "cutting", "waiting"):
-        return cut_tile(context, task, _mosaic(context.store, context.mosaic_digest))
+    with _told(task.name, "cutting", "waiting"):
+        return cut_tile(context, task, mosaic_of(task))
 
 
 def _finish(context: TileContext, cut: CutTile) -> TileReceipt:
     """Score and write a tile on a worker."""
-    with _told(cut.task.tile.name, "scoring", None):
+    with _told(cut.task.name, "scoring", None):
         scorer = _scorer(
             context.checkpoint, context.device, context.batch_size, context.checkpoint_digest
         )
@@ -290,27 +289,10 @@ def _cut_tile_bytes(cut: CutTile) -> int:
 _OPENING = threading.Lock()
 
 
-def _mosaic(store: Path, digest: str) -> Mosaic:
-    """Return the worker's mosaic, opened once for a digest."""
-    with _OPENING:
-        return _open_mosaic(store, digest)
-
-
 def _scorer(path: Path, device: str, batch_size: int, digest: str) -> TorchScorer:
     """Return the worker's scorer, loaded once for a digest."""
     with _OPENING:
         return _load_scorer(path, device, batch_size, digest)
-
-
-@lru_cache(maxsize=1)
-def _open_mosaic(store: Path, digest: str) -> Mosaic:
-    mosaic = Mosaic.open(store)
-    if mosaic.digest != digest:
-        raise MosaicError(
-            f"{store} on this worker is not the mosaic of the plan (digest {mosaic.digest[:12]}, "
-            f"not {digest[:12]}); copy it again"
-        )
-    return mosaic
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from survey_classifier.membership.color import EXTINCTION, ColorCuts
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.model.checkpoint import SUFFIX
-from survey_classifier.mosaic.ingest import MosaicSettings
+from survey_classifier.mosaic.inputs import WORD, MosaicSettings, place_text
 from survey_classifier.mosaic.store import CHUNK_PX
 from survey_classifier.settings import Settings, expand_path, read_settings
 from survey_classifier.sources.redshifts import RedshiftColumns
@@ -231,6 +231,14 @@ class RunConfig(Settings):
         return str(self.path(text)) if text.endswith(SUFFIX) else text
 
     @property
+    def has_many_mosaics(self) -> bool:
+        """Whether the run may be on several mosaics, so that a tile's name tells its mosaic.
+
+        Not a matter of how many stores there are: the names stay when another one appears.
+        """
+        return self.mosaic.store is None or WORD.search(self.mosaic.store) is not None
+
+    @property
     def parts_folder(self) -> Path:
         """Folder of the parts, one file a tile."""
         return self.out_folder / "parts"
@@ -258,11 +266,14 @@ class RunConfig(Settings):
     def resolved_toml(self) -> str:
         """Return the run file with every default filled in and every path absolute."""
         content = _without_none(self.model_dump())
-        for table, key in (("mosaic", "store"), ("sources", "path"), ("redshifts", "path"),
-                           ("truth", "path")):  # fmt: skip
+        for table in ("sources", "redshifts", "truth"):
             if table in content:
-                content[table][key] = str(self.path(content[table][key]))
-        for entry in content["mosaic"]["inputs"]:
+                content[table]["path"] = str(self.path(content[table]["path"]))
+        mosaic = content["mosaic"]
+        if "store" in mosaic:
+            mosaic["store"] = place_text(mosaic["store"], self.folder)
+        mosaic["stores"] = [place_text(store, self.folder) for store in mosaic["stores"]]
+        for entry in mosaic["inputs"]:
             entry["path"] = str(self.path(entry["path"]))
         content["out"] = str(self.out_folder)
         content["model"]["checkpoint"] = self.checkpoint

@@ -4,19 +4,23 @@ Owns the lines that the verb ``plan`` prints, with a mosaic or before there is o
 the plan itself (``plan``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from survey_classifier.catalog.parts import done_parts
-from survey_classifier.geometry import TileGrid, inside
-from survey_classifier.mosaic.ingest import plan_ingest
-from survey_classifier.mosaic.store import SHARD_PX
+from survey_classifier.geometry import TileGrid
+from survey_classifier.mosaic.ingest import plan_or_open
+from survey_classifier.mosaic.layout import IngestPlan
+from survey_classifier.mosaic.store import SHARD_PX, Mosaic
 from survey_classifier.run.config import RunConfig, as_run
 from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs
 
 __all__ = ["describe"]
+
+N_NAMED = 5
+"""Mosaics that are named."""
 
 
 def describe(run: str | Path | RunConfig) -> list[str]:
@@ -41,9 +45,11 @@ def describe(run: str | Path | RunConfig) -> list[str]:
     inputs = read_inputs(config)
     card = inputs.card
     network = f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)"
-    if config.mosaic.inputs and not config.path(config.mosaic.store).exists():
-        return [f"run          {config.name}", network, *_before_ingest(inputs)]
-    laid_out = plan(config, inputs)
+    mosaics = plan_or_open(config.mosaic, config.folder)
+    finished = [mosaic for mosaic in mosaics if isinstance(mosaic, Mosaic)]
+    if len(finished) < len(mosaics):
+        return [f"run          {config.name}", network, *_before_ingest(inputs, mosaics)]
+    laid_out = plan(config, inputs, finished)
     return [
         f"run          {config.name}, fingerprint {laid_out.fingerprint[:12]}",
         network,
@@ -51,42 +57,71 @@ def describe(run: str | Path | RunConfig) -> list[str]:
     ]
 
 
-def _before_ingest(inputs: Inputs) -> Iterator[str]:
+def _before_ingest(inputs: Inputs, mosaics: Sequence[IngestPlan | Mosaic]) -> Iterator[str]:
     """Say what the ingest will make, and how many sources lie on it."""
-    config = inputs.config
-    to_ingest = plan_ingest(config.mosaic, config.folder)
-    inputs.require(to_ingest)
-    shape, sources = to_ingest.shape, inputs.sources
-    x, y = inputs.positions(to_ingest.sky, shape)
-    shards = TileGrid(shape, SHARD_PX)
-    n_shards = len(to_ingest.bands) * shards.n_rows * shards.n_cols
-    # Flux and mask of level 0, and a third of that in the levels above.
-    n_bytes = len(to_ingest.bands) * shape[0] * shape[1] * (4 + 1) * 4 // 3
-    names = ", ".join(band.name for band in to_ingest.bands)
+    for mosaic in mosaics:
+        inputs.require(mosaic)
+    to_ingest = [mosaic for mosaic in mosaics if isinstance(mosaic, IngestPlan)]
+    n_shards, n_bytes = 0, 0.0
+    for mosaic in to_ingest:
+        shards = TileGrid(mosaic.shape, SHARD_PX)
+        n_shards += len(mosaic.bands) * shards.n_rows * shards.n_cols
+        for band in mosaic.bands:
+            # Flux, mask and variance of level 0, and a third of that in the levels above.
+            px_bytes = 4 + 1 + 4 * band.has_variance
+            n_bytes += mosaic.shape[0] * mosaic.shape[1] * px_bytes * 4 / 3
     yield (
-        f"mosaic       {to_ingest.name}, to be ingested: bands {names}, {shape[1]} x {shape[0]} px "
-        f"of {to_ingest.scale_arcsec:.4g} arcsec, {n_shards} shards, "
+        f"{_areas(mosaics, len(to_ingest))}, {n_shards} shards, "
         f"up to {n_bytes / 2**30:.1f} GiB on disk"
     )
-    yield f"sources      {len(sources)}, {int(inside(x, y, shape).sum())} of them on the mosaic"
+    n_sources, n_on = len(inputs.sources), inputs.n_on(mosaics)
+    yield f"sources      {n_sources}, {n_on} of them on {_one_of(mosaics)}"
 
 
 def _tiles(laid_out: Plan) -> Iterator[str]:
     """Say how the sources are shared among tiles, and what a tile takes."""
-    mosaic = laid_out.mosaic
-    names = ", ".join(band.name for band in mosaic.bands)
-    owned = np.array([len(rows) for rows in laid_out.rows_of_tile.values()])
-    done = done_parts(laid_out.config.parts_folder, laid_out.fingerprint)
-    on_mosaic = inside(laid_out.x_px, laid_out.y_px, mosaic.shape).sum()
-    scale = mosaic.scale_arcsec * 2**laid_out.level
+    mosaics = [sheet.mosaic for sheet in laid_out.sheets]
+    owned = np.array([len(tile.rows) for tile in laid_out.tiles])
+    done = laid_out.done(done_parts(laid_out.config.parts_folder, laid_out.fingerprint))
+    yield _areas(mosaics, 0)
     yield (
-        f"mosaic       {mosaic.name}, bands {names}, {mosaic.shape[1]} x {mosaic.shape[0]} px "
-        f"of {mosaic.scale_arcsec:.4g} arcsec"
+        f"sources      {laid_out.n_sources}, {laid_out.n_on_mosaic} of them on {_one_of(mosaics)}, "
+        f"in {(owned > 0).sum()} of {len(owned)} tiles, at most {owned.max()} in one"
     )
-    yield (
-        f"sources      {laid_out.n_sources}, {on_mosaic} of them on the mosaic, in "
-        f"{(owned > 0).sum()} of {len(owned)} tiles, at most {owned.max()} in one"
-    )
-    yield f"stamps       {laid_out.size_px} px of {scale:.4g} arcsec, level {laid_out.level}"
+    yield from _stamps(laid_out)
     yield f"tile memory  at most {laid_out.tile_bytes / 2**20:.0f} MiB"
     yield f"to do        {len(owned) - len(done)} tiles; {len(done)} are finished"
+
+
+def _areas(mosaics: Sequence[IngestPlan | Mosaic], n_to_ingest: int) -> str:
+    """Say which mosaics there are, and how many of them are to be ingested."""
+    first = mosaics[0]
+    bands = ", ".join(band.name for band in first.bands)
+    if len(mosaics) == 1:
+        state = ", to be ingested: bands" if n_to_ingest else ", bands"
+        size = f"{first.shape[1]} x {first.shape[0]} px of {first.scale_arcsec:.4g} arcsec"
+        return f"mosaic       {first.name}{state} {bands}, {size}"
+    names = ", ".join(mosaic.name for mosaic in mosaics[:N_NAMED])
+    state = f", {n_to_ingest} of them to be ingested: bands" if n_to_ingest else ", bands"
+    n_px = sum(mosaic.shape[0] * mosaic.shape[1] for mosaic in mosaics)
+    scales = sorted({mosaic.scale_arcsec for mosaic in mosaics})
+    of_scale = " to ".join(dict.fromkeys(f"{scale:.4g}" for scale in (scales[0], scales[-1])))
+    return (
+        f"mosaics      {len(mosaics)} ({names}{', ...' if len(mosaics) > N_NAMED else ''})"
+        f"{state} {bands}, {n_px / 1e6:.4g} Mpx of {of_scale} arcsec"
+    )
+
+
+def _one_of(mosaics: Sequence[IngestPlan | Mosaic]) -> str:
+    return "the mosaic" if len(mosaics) == 1 else "a mosaic"
+
+
+def _stamps(laid_out: Plan) -> Iterator[str]:
+    """Say how large stamps are, for each way in which they are cut."""
+    kinds = {
+        (sheet.pixels.size_px, sheet.mosaic.scale_arcsec * 2**sheet.pixels.level,
+         sheet.pixels.level)
+        for sheet in laid_out.sheets
+    }  # fmt: skip
+    for line in sorted({f"{size} px of {scale:.4g} arcsec, level {k}" for size, scale, k in kinds}):
+        yield f"stamps       {line}"

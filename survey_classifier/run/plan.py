@@ -1,14 +1,15 @@
 """The plan of a run: data that is made, checked and printed before anything is classified.
 
-Owns what a run will do: which source belongs to which tile, what each tile needs, how much
-memory that is, and the fingerprint. Does not do any of it (``tile``), nor decides where
-(``cluster``).
+Owns what a run will do: on which mosaics, which of them each source belongs to, how much memory
+that takes, and the fingerprint. Does not own the tiles of a mosaic (``sheet``), does not do any
+of it (``tile``), nor decides where (``cluster``).
 """
 
 import hashlib
 import json
-from collections.abc import Container, Iterator
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +20,16 @@ import numpy.typing as npt
 from survey_classifier import __version__
 from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.schema import CatalogSchema, build_schema
-from survey_classifier.errors import SourcesError
-from survey_classifier.geometry import Box, Tile, TileGrid, inside
+from survey_classifier.errors import MosaicError, SourcesError
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
-from survey_classifier.model.inputs import cut_size_px, pyramid_level, require_mosaic
-from survey_classifier.mosaic.pixels import Described, PixelSource
-from survey_classifier.mosaic.sky import SkyGrid
+from survey_classifier.model.inputs import require_mosaic
+from survey_classifier.mosaic.inputs import mosaic_stores
+from survey_classifier.mosaic.pixels import Described
 from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.mosaic.survey import Area, held_by, owner_of
 from survey_classifier.run.config import RunConfig, as_run
+from survey_classifier.run.sheet import PlannedTile, Sheet
 from survey_classifier.run.task import Spectra, TileContext, TileTask
 from survey_classifier.run.truth import Truth
 from survey_classifier.sources.redshifts import (
@@ -41,7 +43,7 @@ from survey_classifier.sources.table import Sources, read_sources
 __all__ = ["Inputs", "Plan", "plan", "read_inputs"]
 
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised whenever this code gives other rows for the same input: then parts are not mixed."""
 
 
@@ -66,33 +68,38 @@ class Inputs:
         """
         require_mosaic(self.card, mosaic)
 
-    def positions(
-        self, sky: SkyGrid, shape: tuple[int, int]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return ``(x, y)`` of the sources on a mosaic, NaN where a source has no position.
+    def n_on(self, areas: Sequence[Area]) -> int:
+        """Return how many sources lie on any of some mosaics, finished or only planned.
 
-        A list of which no source lies on the mosaic is of another place or unit, and refused.
+        A list of which no source does is of another place or unit, and refused.
 
         Parameters
         ----------
-        sky, shape
-            Grid of the mosaic, and its extent in pixels.
+        areas
+            At least one.
 
         Raises
         ------
         SourcesError
-            If there is no source on the mosaic.
+            If there is no source on any.
         """
-        sources = self.sources
-        x, y = sky.world_to_pixel(sources.ra_deg, sources.dec_deg)
-        if not inside(x, y, shape).any():
-            ra, dec = sky.pixel_to_world((shape[1] - 1) / 2, (shape[0] - 1) / 2)
-            raise SourcesError(
-                f"none of the {len(sources)} sources of {self.config.sources.path} lies on the "
-                f"mosaic, which is centered on RA {float(ra):.4f}, Dec {float(dec):.4f}; are the "
-                "columns ra and dec in degrees (ICRS)?"
-            )
-        return x, y
+        held = held_by(areas, self.sources.ra_deg, self.sources.dec_deg)
+        n_on = len(np.unique(np.concatenate([sources.rows for sources in held])))
+        if not n_on:
+            raise self.elsewhere(areas)
+        return n_on
+
+    def elsewhere(self, areas: Sequence[Area]) -> SourcesError:
+        """Return what is said of a list without a source on any of some mosaics."""
+        ny, nx = areas[0].shape
+        ra, dec = areas[0].sky.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+        where = f"centered on RA {float(ra):.4f}, Dec {float(dec):.4f}"
+        several = f"any of the {len(areas)} mosaics, the first of which is {where}"
+        return SourcesError(
+            f"none of the {len(self.sources)} sources of {self.config.sources.path} lies on "
+            f"{several if len(areas) > 1 else f'the mosaic, which is {where}'}; are the columns "
+            "ra and dec in degrees (ICRS)?"
+        )
 
 
 def read_inputs(config: RunConfig) -> Inputs:
@@ -121,12 +128,10 @@ class Plan:
     """What a run will do; a value that can be printed, and worked on anywhere."""
 
     inputs: Inputs
-    mosaic: PixelSource
-    store: Path
-    grid: TileGrid
-    x_px: npt.NDArray[np.float64]
-    """Position of each source on level 0, NaN where it has none; shape ``(n,)``."""
-    y_px: npt.NDArray[np.float64]
+    sheets: tuple[Sheet, ...]
+    """The run's mosaics with their tiles, sorted by the mosaics' names."""
+    n_on_mosaic: int
+    """Number of sources that lie on a mosaic."""
     match: RedshiftMatch | None
 
     @property
@@ -140,23 +145,27 @@ class Plan:
         return len(self.inputs.sources)
 
     @cached_property
+    def tiles(self) -> tuple[PlannedTile, ...]:
+        """All tiles; each source of the list is one tile's."""
+        return tuple(tile for sheet in self.sheets for tile in sheet.tiles)
+
+    @property
+    def mosaics(self) -> dict[str, str]:
+        """Digest of each mosaic by its name."""
+        return {sheet.mosaic.name: sheet.mosaic.digest for sheet in self.sheets}
+
+    @cached_property
     def schema(self) -> CatalogSchema:
         """Columns of the catalog."""
         return build_schema(self.inputs.card.classes, tuple(self.inputs.sources.mag))
 
     @cached_property
-    def level(self) -> int:
-        """Pyramid level that stamps are cut from."""
-        return pyramid_level(self.inputs.card, self.mosaic.scale_arcsec, self.mosaic.n_levels)
-
-    @cached_property
-    def size_px(self) -> int:
-        """Side of a stamp, in pixels of the level."""
-        return cut_size_px(self.inputs.card, self.mosaic.scale_arcsec * 2**self.level)
-
-    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that changes results, and nothing else."""
+        """SHA-256 over all that changes results and that the tiles share, and nothing else.
+
+        Not over the mosaics: what a tile takes from them is in its own digest, so that a tile
+        is worked on again only if its pixels changed.
+        """
         config, inputs = self.config, self.inputs
         redshifts = None
         if config.redshifts is not None and inputs.redshifts is not None:
@@ -167,25 +176,23 @@ class Plan:
             "sources": inputs.sources.digest,
             "photometry": config.sources.model_dump(exclude={"path", "columns"}),
             "redshifts": redshifts,
-            "mosaic": self.mosaic.digest,
+            # Its card says which bands a mosaic has, and their unit.
             "checkpoint": inputs.checkpoint_digest,
-            "grid": asdict(self.grid),
+            "tiles": config.tiles.model_dump(),
             "membership": config.membership.model_dump(),
             "schema": self.schema.digest,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    @cached_property
-    def rows_of_tile(self) -> dict[tuple[int, int], npt.NDArray[np.intp]]:
-        """Rows of the source list that each tile owns, in their order; all tiles are there."""
-        row, col = self.grid.owner(self.x_px, self.y_px)
-        number = row * self.grid.n_cols + col
-        order = np.argsort(number, kind="stable")
-        edges = np.searchsorted(number[order], np.arange(self.grid.n_rows * self.grid.n_cols + 1))
-        return {
-            (tile.row, tile.col): order[edges[index] : edges[index + 1]]
-            for index, tile in enumerate(self.grid.tiles())
-        }
+    def done(self, parts: Mapping[str, str]) -> set[str]:
+        """Return the names of the tiles that are finished.
+
+        Parameters
+        ----------
+        parts
+            From `done_parts`: tile to the digest of what its part was made of.
+        """
+        return {tile.name for tile in self.tiles if parts.get(tile.name) == tile.digest}
 
     def context(self, created: str) -> TileContext:
         """Return what all tiles share.
@@ -198,28 +205,23 @@ class Plan:
         membership = self.config.membership
         prevalence = self.inputs.card.prevalence["member"]
         return TileContext(
-            store=self.store,
-            mosaic_digest=self.mosaic.digest,
-            mosaic_shape=self.mosaic.shape,
             checkpoint=self.inputs.checkpoint,
             checkpoint_digest=self.inputs.checkpoint_digest,
             device=self.config.model.device,
             batch_size=self.config.model.batch_size,
             parts=self.config.parts_folder,
             schema=self.schema,
-            provenance=self.provenance(created),
+            provenance=self._provenance(created),
             bands=self.inputs.card.bands,
             classes=self.inputs.card.classes,
-            level=self.level,
-            size_px=self.size_px,
             membership=membership,
             prior=prevalence if membership.prior is None else membership.prior,
             prevalence=prevalence,
             photometry=self.config.sources,
         )
 
-    def provenance(self, created: str) -> Provenance:
-        """Return what the catalog's footer says of the run."""
+    def _provenance(self, created: str) -> Provenance:
+        """Return what the footers of the parts say of the run, the mosaics left out."""
         packages = ("numpy", "torch", "zarr", "astropy", "pyarrow")
         return Provenance(
             fingerprint=self.fingerprint,
@@ -232,24 +234,26 @@ class Plan:
         )
 
     def tasks(self, done: Container[str] = ()) -> Iterator[TileTask]:
-        """Yield the work of each tile, row by row.
+        """Yield the work of each tile, mosaic by mosaic and row by row.
 
         Parameters
         ----------
         done
             Names of the tiles to leave out.
         """
-        return (self.task(tile) for tile in self.grid.tiles() if tile.name not in done)
+        return (self.task(tile) for tile in self.tiles if tile.name not in done)
 
-    def task(self, tile: Tile) -> TileTask:
+    def task(self, tile: PlannedTile) -> TileTask:
         """Return the work of one tile: its own sources, and nothing of any other's."""
-        rows = self.rows_of_tile[tile.row, tile.col]
         return TileTask(
-            tile,
-            self.inputs.sources.take(rows),
-            self.x_px[rows],
-            self.y_px[rows],
-            self._spectra(rows),
+            tile.name,
+            tile.core,
+            tile.pixels,
+            tile.digest,
+            self.inputs.sources.take(tile.rows),
+            tile.x_px,
+            tile.y_px,
+            self._spectra(tile.rows),
         )
 
     def _spectra(self, rows: npt.NDArray[np.intp]) -> Spectra:
@@ -265,38 +269,17 @@ class Plan:
 
     @cached_property
     def tile_bytes(self) -> int:
-        """Memory that the largest tile needs: the pixels it reads and the stamps it cuts."""
+        """Memory that the largest tile needs."""
         n_bands = len(self.inputs.card.bands)
-        # Flux and mask of all bands, and what one band takes while it is decompressed.
-        pixel_bytes = (n_bands + 1) * (4 + 1)
-        # Scoring copies the stamps if some sources of the tile are rejected.
-        stamp_bytes = 2 * 4 * n_bands * self.size_px**2
-        return max(
-            pixel_bytes * _bounding_area(self, x, y) + stamp_bytes * len(x)
-            for x, y in map(self._inside, self.rows_of_tile.values())
-        )
-
-    def _inside(
-        self, rows: npt.NDArray[np.intp]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the positions of those of some sources that have a stamp."""
-        x, y = self.x_px[rows], self.y_px[rows]
-        here = inside(x, y, self.mosaic.shape)
-        return x[here], y[here]
-
-
-def _bounding_area(plan: Plan, x_px: npt.NDArray[np.float64], y_px: npt.NDArray[np.float64]) -> int:
-    """Return the pixels of the box that the stamps of some sources read."""
-    if not len(x_px):
-        return 0
-    width, height = (np.ptp(p) / 2**plan.level + plan.size_px for p in (x_px, y_px))
-    return int(width * height)
+        return max(tile.bytes_needed(n_bands) for tile in self.tiles)
 
 
 def plan(
-    run: str | Path | RunConfig, inputs: Inputs | None = None, mosaic: Mosaic | None = None
+    run: str | Path | RunConfig,
+    inputs: Inputs | None = None,
+    mosaics: Sequence[Mosaic] | None = None,
 ) -> Plan:
-    """Lay out a run on a finished mosaic.
+    """Lay out a run on finished mosaics.
 
     Parameters
     ----------
@@ -304,8 +287,8 @@ def plan(
         A run file, or one that was read already.
     inputs
         What it reads, if that was read already.
-    mosaic
-        The mosaic, if it is open already.
+    mosaics
+        The mosaics, if they are open already, in any order.
 
     Raises
     ------
@@ -314,21 +297,45 @@ def plan(
     """
     config = as_run(run)
     inputs = read_inputs(config) if inputs is None else inputs
-    store = config.path(config.mosaic.store)
-    mosaic = Mosaic.open(store) if mosaic is None else mosaic
-    inputs.require(mosaic)
+    if mosaics is None:
+        mosaics = [Mosaic.open(store) for store in mosaic_stores(config.mosaic, config.folder)]
+    _require_names(mosaics)
+    for mosaic in mosaics:
+        inputs.require(mosaic)
     sources = inputs.sources
-    x, y = inputs.positions(mosaic.sky, mosaic.shape)
     match = None
     if inputs.redshifts is not None and config.redshifts is not None:
         radius = config.redshifts.radius_arcsec
         match = match_redshifts(sources.ra_deg, sources.dec_deg, inputs.redshifts, radius)
-    return Plan(inputs, mosaic, store, TileGrid(mosaic.shape, config.tiles.size_px), x, y, match)
+    return Plan(inputs, *_sheets(inputs, sorted(mosaics, key=lambda mosaic: mosaic.name)), match)
 
 
-def sky_box(mosaic: PixelSource, core: Box) -> list[list[float]]:
-    """Return the sky positions of a box's four corners, in degrees."""
-    x = [core.x0 - 0.5, core.x1 - 0.5, core.x1 - 0.5, core.x0 - 0.5]
-    y = [core.y0 - 0.5, core.y0 - 0.5, core.y1 - 0.5, core.y1 - 0.5]
-    ra, dec = mosaic.pixel_to_world(x, y)
-    return [[float(a), float(d)] for a, d in zip(ra, dec, strict=True)]
+def _require_names(mosaics: Sequence[Mosaic]) -> None:
+    """Refuse two mosaics of one name: their tiles would have one name too."""
+    times = Counter(mosaic.name for mosaic in mosaics)
+    for name in (name for name, n in times.items() if n > 1):
+        places = [str(mosaic.place) for mosaic in mosaics if mosaic.name == name]
+        raise MosaicError(
+            f"the stores {' and '.join(places)} are both named {name!r}; ingest one of them "
+            "into a store of another name"
+        )
+
+
+def _sheets(inputs: Inputs, mosaics: Sequence[Mosaic]) -> tuple[tuple[Sheet, ...], int]:
+    """Give each source to one mosaic, and share it among tiles; say how many lie on any."""
+    config, card = inputs.config, inputs.card
+    ra, dec = inputs.sources.ra_deg, inputs.sources.dec_deg
+    owner = owner_of(mosaics, ra, dec, card.bands)
+    n_on_mosaic = int((owner >= 0).sum())
+    if not n_on_mosaic:
+        raise inputs.elsewhere(mosaics)
+    # A source that no mosaic holds has a row too, and so a tile: the first mosaic's nearest one.
+    order = np.argsort(np.maximum(owner, 0), kind="stable")
+    edges = np.searchsorted(np.maximum(owner, 0)[order], np.arange(len(mosaics) + 1))
+    sheets = []
+    for number, mosaic in enumerate(mosaics):
+        rows = order[edges[number] : edges[number + 1]]
+        prefix = f"{mosaic.name}." if config.has_many_mosaics else ""
+        sky = ra[rows], dec[rows]
+        sheets.append(Sheet.lay_out(mosaic, card, config.tiles.size_px, rows, sky, prefix))
+    return tuple(sheets), n_on_mosaic

@@ -24,6 +24,7 @@ from survey_classifier.run.result import DIAGRAM_BANDS, Result
 __all__ = ["report"]
 
 _THRESHOLD = "p_member ≥ 0.5"
+N_NAMED = 5
 
 
 def report(catalog: Path, config: RunConfig, receipt: RunReceipt) -> Path:
@@ -258,7 +259,7 @@ def _run_section(result: Result) -> Html:
             ("fingerprint", origin.fingerprint),
             ("begun", origin.created),
             ("source list", result.config.sources.path),
-            ("mosaic", result.config.mosaic.store),
+            _mosaic_fact(result),
             ("tiles", f"{receipt.n_tiles} ({receipt.n_tiles_resumed} done before this call)"),
             ("stamps scored by this call", receipt.n_stamps),
             ("time for the tiles", f"{receipt.tiles_seconds:.1f} s"),
@@ -285,6 +286,15 @@ def _run_section(result: Result) -> Html:
         sorted(card.metrics.items()),
     )
     return page.section("Run and network", run, network, metrics)
+
+
+def _mosaic_fact(result: Result) -> tuple[str, str]:
+    """Return the mosaic of the run, or how many there are and the first of them."""
+    names = list(result.provenance.mosaics)
+    if len(names) == 1:
+        return "mosaic", names[0]
+    shown = ", ".join(names[:N_NAMED])
+    return "mosaics", f"{len(names)}: {shown}{', ...' if len(names) > N_NAMED else ''}"
 
 
 def _n(which: npt.NDArray[np.bool_]) -> int:

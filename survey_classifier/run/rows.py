@@ -146,7 +146,7 @@ def _source_columns(task: TileTask) -> Columns:
         "dec": sources.dec_deg,
         "x": task.x_px,
         "y": task.y_px,
-        "tile": np.full(len(sources), task.tile.name, dtype=object),
+        "tile": np.full(len(sources), task.name, dtype=object),
         "_healpix_29": healpix_29(sources.ra_deg, sources.dec_deg),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from survey_classifier.errors import TileError
 from survey_classifier.model.scorer import TorchScorer
-from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.run.opened import mosaic_of
 from survey_classifier.run.task import TileContext, TileFailure, TileReceipt, TileTask
 from survey_classifier.run.tile import cut_tile, finish_tile
 
@@ -33,14 +33,14 @@ def run_serial(
     list of TileFailure
         The tiles that failed; the others are finished.
     """
-    mosaic = Mosaic.open(context.store)
     scorer = TorchScorer.load(
         context.checkpoint, context.device, context.batch_size, context.checkpoint_digest
     )
     failures = []
     for task in tasks:
         try:
-            on_receipt(finish_tile(context, cut_tile(context, task, mosaic), scorer))
+            cut = cut_tile(context, task, mosaic_of(task))
+            on_receipt(finish_tile(context, cut, scorer))
         except TileError as error:
             failures.append(TileFailure.of(error))
     return failures

@@ -13,12 +13,20 @@ import numpy.typing as npt
 from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import TileError
-from survey_classifier.geometry import Tile
+from survey_classifier.geometry import Box
 from survey_classifier.run.config import MembershipSettings, SourcesSettings
 from survey_classifier.sources.redshifts import Redshifts
 from survey_classifier.sources.table import Sources
 
-__all__ = ["HISTOGRAM_BINS", "Spectra", "TileContext", "TileFailure", "TileReceipt", "TileTask"]
+__all__ = [
+    "HISTOGRAM_BINS",
+    "Spectra",
+    "TileContext",
+    "TileFailure",
+    "TilePixels",
+    "TileReceipt",
+    "TileTask",
+]
 
 HISTOGRAM_BINS = 20
 """Equal bins of p_member between 0 and 1 in a receipt."""
@@ -77,10 +85,34 @@ class Spectra:
 
 
 @dataclass(frozen=True, slots=True)
+class TilePixels:
+    """The mosaic that stamps are cut from, and how; it is named here, never carried."""
+
+    mosaic: str
+    """Name of the mosaic."""
+    store: str
+    """Its place."""
+    digest: str
+    """SHA-256 over what it holds, hexadecimal."""
+    shape: tuple[int, int]
+    """``(ny, nx)`` of level 0."""
+    level: int
+    """Pyramid level that stamps are cut from."""
+    size_px: int
+    """Side of a stamp on that level."""
+
+
+@dataclass(frozen=True, slots=True)
 class TileTask:
     """The work of one tile: its sources, and where they are."""
 
-    tile: Tile
+    name: str
+    """Name of the tile, unique in the run."""
+    core: Box
+    """Its pixels on level 0 of the mosaic."""
+    pixels: TilePixels
+    digest: str
+    """SHA-256 over the pixels, sources and cut of this tile alone, hexadecimal."""
     sources: Sources
     x_px: npt.NDArray[np.float64]
     """``(n,)`` on level 0, NaN where a source has no position."""
@@ -90,12 +122,8 @@ class TileTask:
 
 @dataclass(frozen=True, slots=True)
 class TileContext:
-    """What all tiles of a run share; weights and pixels are named here, never carried."""
+    """What all tiles of a run share; the weights are named here, never carried."""
 
-    store: Path
-    mosaic_digest: str
-    mosaic_shape: tuple[int, int]
-    """``(ny, nx)`` of level 0."""
     checkpoint: Path
     checkpoint_digest: str
     device: str
@@ -103,14 +131,11 @@ class TileContext:
     parts: Path
     schema: CatalogSchema
     provenance: Provenance
+    """Of the run; names no mosaic, as a part names only the one that it was made of."""
     bands: tuple[str, ...]
     """Bands that are cut, in the network's order."""
     classes: tuple[str, ...]
     """The network's classes, in the order of its scores."""
-    level: int
-    """Pyramid level that stamps are cut from."""
-    size_px: int
-    """Side of a stamp on that level."""
     membership: MembershipSettings
     prior: float
     """Share of members among the field's sources."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from survey_classifier.run.rows import catalog_rows, statuses
 from survey_classifier.run.task import HISTOGRAM_BINS, TileContext, TileReceipt, TileTask
 from survey_classifier.stamps import Stamps, cut_stamps
 
-__all__ = ["CutTile", "cut_tile", "finish_tile"]
+__all__ = ["CutTile", "cut_tile", "finish_tile", "stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def cut_tile(context: TileContext, task: TileTask, mosaic: PixelSource) -> CutTi
     task
         The tile.
     mosaic
-        The run's mosaic.
+        The tile's mosaic.
 
     Raises
     ------
@@ -58,10 +58,11 @@ def cut_tile(context: TileContext, task: TileTask, mosaic: PixelSource) -> CutTi
         If the pixels cannot be read.
     """
     start = time.perf_counter()
-    with _stage(task, "cut"):
-        rows = np.flatnonzero(inside(task.x_px, task.y_px, context.mosaic_shape))
+    with stage(task, "cut"):
+        pixels = task.pixels
+        rows = np.flatnonzero(inside(task.x_px, task.y_px, pixels.shape))
         x, y = task.x_px[rows], task.y_px[rows]
-        stamps = cut_stamps(mosaic, x, y, context.size_px, context.bands, context.level)
+        stamps = cut_stamps(mosaic, x, y, pixels.size_px, context.bands, pixels.level)
     return CutTile(task, rows, stamps, time.perf_counter() - start)
 
 
@@ -84,7 +85,7 @@ def finish_tile(context: TileContext, cut: CutTile, scorer: Scorer) -> TileRecei
     """
     start = time.perf_counter()
     task, stamps = cut.task, cut.stamps
-    with _stage(task, "finish"):
+    with stage(task, "finish"):
         status = statuses(task, cut.rows, stamps, context.membership.min_valid_fraction)
         good = np.flatnonzero(status[cut.rows] == Status.CLASSIFIED.value)
         # Without a rejected source there is no need of a copy: stamps fill most of the memory.
@@ -92,10 +93,11 @@ def finish_tile(context: TileContext, cut: CutTile, scorer: Scorer) -> TileRecei
         score_seconds = time.perf_counter() - start
         scores = _scatter(scored, cut.rows[good], len(status))
         rows = catalog_rows(context, task, cut.rows, stamps, status, scores)
-        path = part_path(context.parts, task.tile.name)
-        write_part(path, rows, context.schema, context.provenance)
+        path = part_path(context.parts, task.name)
+        origin = replace(context.provenance, mosaics={task.pixels.mosaic: task.pixels.digest})
+        write_part(path, rows, context.schema, origin, task.digest)
     return TileReceipt(
-        task.tile.name,
+        task.name,
         len(status),
         dict(Counter(rows["status"].to_pylist())),
         len(good),
@@ -125,11 +127,24 @@ def _histogram(rows: pa.Table) -> tuple[int, ...]:
 
 
 @contextmanager
-def _stage(task: TileTask, stage: str) -> Iterator[None]:
-    """Name the tile, the stage and the box in whatever goes wrong."""
+def stage(task: TileTask, name: str) -> Iterator[None]:
+    """Name the tile, the stage and the box in whatever goes wrong.
+
+    Parameters
+    ----------
+    task
+        The tile.
+    name
+        ``cut`` or ``finish``.
+
+    Raises
+    ------
+    TileError
+        In place of any exception.
+    """
     try:
         yield
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no message"
         message = f"{type(error).__name__}: {reason}"
-        raise TileError(task.tile.name, stage, str(task.tile.core), message) from error
+        raise TileError(task.name, name, str(task.core), message) from error

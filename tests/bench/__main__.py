@@ -7,8 +7,14 @@ from pathlib import Path
 from tests.bench.efficiency import bench_efficiency
 from tests.bench.memory import bench_memory
 from tests.bench.stamps import bench_stamps
+from tests.bench.storage import bench_storage
 
-BENCHES = {"stamps": bench_stamps, "memory": bench_memory, "efficiency": bench_efficiency}
+BENCHES = {
+    "stamps": bench_stamps,
+    "memory": bench_memory,
+    "efficiency": bench_efficiency,
+    "storage": bench_storage,
+}
 
 
 def main() -> None:

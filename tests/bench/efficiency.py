@@ -30,11 +30,10 @@ def bench_efficiency(folder: Path) -> list[Result]:
         classify(run)
 
     laid_out = plan(run)
-    mosaic = Mosaic.open(laid_out.store)
+    (sheet,), sources = laid_out.sheets, laid_out.inputs.sources
+    x, y = sheet.mosaic.world_to_pixel(sources.ra_deg, sources.dec_deg)
     bands = laid_out.inputs.card.bands
-    stamps = cut_stamps(
-        mosaic, laid_out.x_px, laid_out.y_px, laid_out.size_px, bands, laid_out.level
-    )
+    stamps = cut_stamps(sheet.mosaic, x, y, sheet.pixels.size_px, bands, sheet.pixels.level)
     scorer = TorchScorer.load(laid_out.inputs.checkpoint)
     scorer.score(stamps.take(slice(0, 256)))
     total, alone = paired_seconds((end_to_end, lambda: scorer.score(stamps)), ROUNDS)
@@ -57,7 +56,8 @@ def dense_run(field: Path) -> Path:
     if mosaic_wcs is None:
         from survey_classifier import ingest
 
-        mosaic_wcs = ingest(field / "run.toml").wcs
+        (mosaic,) = ingest(field / "run.toml")
+        mosaic_wcs = mosaic.wcs
     rng = np.random.default_rng(4)
     sky = SkyGrid(mosaic_wcs).pixel_to_world(*rng.uniform(100, SIZE_PX - 100, (2, N_SOURCES)))
     lines = [f"{n},{ra:.7f},{dec:.7f}" for n, (ra, dec) in enumerate(zip(*sky, strict=True))]

@@ -6,7 +6,6 @@ import torch
 
 from survey_classifier import classify, plan
 from survey_classifier.model.scorer import TorchScorer
-from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.stamps import cut_stamps
 from tests import small_run
 from tests.test_run_classify import assert_same_rows, rows_of
@@ -24,8 +23,10 @@ def pieces(tmp_path_factory):
 
 def test_scores_do_not_depend_on_the_device(pieces):
     laid_out = plan(pieces.write())
-    mosaic = Mosaic.open(laid_out.store)
-    stamps = cut_stamps(mosaic, laid_out.x_px, laid_out.y_px, laid_out.size_px, ("g", "i"))
+    (sheet,) = laid_out.sheets
+    sources = laid_out.inputs.sources
+    x, y = sheet.mosaic.world_to_pixel(sources.ra_deg, sources.dec_deg)
+    stamps = cut_stamps(sheet.mosaic, x, y, sheet.pixels.size_px, ("g", "i"))
     path = laid_out.inputs.checkpoint
     on_gpu = TorchScorer.load(path, "cuda").score(stamps)
     on_cpu = TorchScorer.load(path, "cpu").score(stamps)

@@ -5,9 +5,6 @@ Owns which files are written and how. Does not own what is in the scene (``scene
 Everything in it is simulated. The same seed gives the same bytes.
 """
 
-import csv
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +24,8 @@ from survey_classifier.synthetic.exposure import (
     Hole,
     observe,
 )
-from survey_classifier.synthetic.listing import Table, redshift_table, source_table, truth_table
+from survey_classifier.synthetic.folder import making, require_seed, require_unused, write_csv
+from survey_classifier.synthetic.listing import redshift_table, source_table, truth_table
 from survey_classifier.synthetic.pointing import Pointing
 from survey_classifier.synthetic.render import draw
 from survey_classifier.synthetic.scene import MIN_SEPARATION_ARCSEC, Scene, fill_scene, list_objects
@@ -100,15 +98,8 @@ def simulate(
         If the folder is in use, the seed negative, or the field too small or too full.
     """
     _check(folder, seed, size_px, n_sources)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with making(folder) as partial:
         counts = _write_all(partial, seed, size_px, n_sources, progress)
-        partial.chmod(0o755)
-        partial.replace(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return SimulatedField(
         folder=folder,
         run_file=folder / "run.toml",
@@ -122,10 +113,8 @@ def simulate(
 
 def _check(folder: Path, seed: int, size_px: int, n_sources: int) -> None:
     """Refuse what can't be simulated before anything is made."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is in use: remove it or simulate into another folder")
-    if seed < 0:
-        raise ConfigError(f"the seed is {seed}: give 0 or more")
+    require_unused(folder)
+    require_seed(seed)
     if size_px < MIN_SIZE_PX or n_sources < MIN_SOURCES:
         raise ConfigError(
             f"a simulated field of {size_px} px and {n_sources} sources is too small: "
@@ -148,9 +137,9 @@ def _write_all(
     who, tables, *noise = np.random.default_rng(seed).spawn(2 + len(FILTERS))
     listed = list_objects(who, pointing, hole, n_sources)
     scene = fill_scene(who, listed, pointing)
-    _write_csv(folder / "sources.csv", source_table(tables, listed))
-    _write_csv(folder / "redshifts.csv", redshift_table(tables, listed))
-    _write_csv(folder / "truth.csv", truth_table(listed))
+    write_csv(folder / "sources.csv", source_table(tables, listed))
+    write_csv(folder / "redshifts.csv", redshift_table(tables, listed))
+    write_csv(folder / "truth.csv", truth_table(listed))
     (folder / "run.toml").write_text(_run_file(seed), encoding="utf-8")
     for row, rng in enumerate(noise):
         light = _draw_band(scene, row, pointing)
@@ -194,14 +183,6 @@ def _write_image(
     )
     mask_hdu = fits.ImageHDU(mask, fits.Header(pointing.cards()), name="MASK")
     fits.HDUList([fits.PrimaryHDU(image, header), mask_hdu]).writeto(path)
-
-
-def _write_csv(path: Path, table: Table) -> None:
-    """Write a table with the same line ends on every system."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
 
 
 def _run_file(seed: int) -> str:

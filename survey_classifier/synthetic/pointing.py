@@ -1,7 +1,8 @@
 """Where the simulated image lies on the sky: a tangent-plane projection, north up, east left.
 
 Owns the projection of the simulation, written out so that a test can hold it against the
-library that reads the files back. Does not own the projections of real mosaics (``mosaic``).
+library that reads the files back. Does not own the grids of survey files (``plane``) or of real
+mosaics (``mosaic``).
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pointing"]
+__all__ = ["Pointing", "deproject"]
 
 Float = npt.NDArray[np.float64]
 
@@ -71,8 +72,6 @@ class Pointing:
     def pixel_to_world(self, x_px: Float, y_px: Float) -> tuple[Float, Float]:
         """Return right ascension and declination in degrees of pixel positions.
 
-        The inverse gnomonic projection (Calabretta & Greisen 2002, equations 14, 15 and 54).
-
         Parameters
         ----------
         x_px, y_px
@@ -80,8 +79,28 @@ class Pointing:
         """
         step = np.radians(self.scale_arcsec / 3600)
         east, north = -(x_px - self.center_px) * step, (y_px - self.center_px) * step
-        sin0, cos0 = np.sin(np.radians(self.dec_deg)), np.cos(np.radians(self.dec_deg))
-        along = cos0 - north * sin0
-        ra = self.ra_deg + np.degrees(np.arctan2(east, along))
-        dec = np.degrees(np.arctan2(sin0 + north * cos0, np.hypot(east, along)))
-        return ra % 360.0, dec
+        return deproject(east, north, self.ra_deg, self.dec_deg)
+
+
+def deproject(east: Float, north: Float, ra_deg: float, dec_deg: float) -> tuple[Float, Float]:
+    """Return the sky positions of points on a tangent plane.
+
+    The inverse gnomonic projection (Calabretta & Greisen 2002, equations 14, 15 and 54).
+
+    Parameters
+    ----------
+    east, north
+        Coordinates on the plane, radians.
+    ra_deg, dec_deg
+        Where it touches the sky.
+
+    Returns
+    -------
+    tuple of ndarray
+        Right ascension in [0, 360) and declination, degrees.
+    """
+    sin0, cos0 = np.sin(np.radians(dec_deg)), np.cos(np.radians(dec_deg))
+    along = cos0 - north * sin0
+    ra = ra_deg + np.degrees(np.arctan2(east, along))
+    dec = np.degrees(np.arctan2(sin0 + north * cos0, np.hypot(east, along)))
+    return ra % 360.0, dec

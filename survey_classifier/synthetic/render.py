@@ -17,7 +17,7 @@ from survey_classifier.synthetic.profiles import (
     sersic_weights,
 )
 
-__all__ = ["Components", "draw"]
+__all__ = ["Components", "draw", "reach_px"]
 
 Float = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
@@ -57,11 +57,17 @@ class Components:
         if len(shapes) != 1 or len(self.x_px.shape) != 1:
             raise ValueError(f"components need equal shapes (n,), got {sorted(shapes)}")
 
+    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Components":
+        """Return the rows at an index."""
+        return Components(*(getattr(self, name)[index] for name in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class _Gaussians:
     """Elliptical Gaussians; covariances in square pixels."""
 
+    owner: npt.NDArray[np.intp]
+    """Row of the component that each is part of."""
     x_px: Float
     y_px: Float
     flux: Float
@@ -94,15 +100,46 @@ def draw(image: Image, components: Components, seeing: Seeing, scale: float, flo
     floor
         Surface brightness per pixel below which a Gaussian is not followed further out.
     """
-    gaussians = _convolved(components, seeing, scale)
-    gaussians = gaussians.take(gaussians.peak > floor)
-    reach = np.sqrt(2 * np.log(gaussians.peak / floor))
-    half = np.maximum(np.sqrt(np.maximum(gaussians.cxx, gaussians.cyy)) * reach, 4.0)
+    gaussians, half = _followed(components, seeing, scale, floor)
     # A box larger than twice the image still meets all of it.
     half = np.minimum(half, min(2 * max(image.shape), _HALF_SIDES_PX[-1]))
     group = np.searchsorted(_HALF_SIDES_PX, half)
-    for level in np.unique(group):
-        _add(image, gaussians.take(group == level), int(_HALF_SIDES_PX[level]))
+    seen = _meets(image.shape, gaussians, _HALF_SIDES_PX[group])
+    for level in np.unique(group[seen]):
+        _add(image, gaussians.take(seen & (group == level)), int(_HALF_SIDES_PX[level]))
+
+
+def reach_px(components: Components, seeing: Seeing, scale: float, floor: float) -> Float:
+    """Return how far from its center `draw` follows each component, shape ``(n,)``.
+
+    Parameters
+    ----------
+    components, seeing, scale, floor
+        As for `draw`.
+    """
+    gaussians, half = _followed(components, seeing, scale, floor)
+    reach = np.zeros(len(components.flux))
+    # Boxes are rounded up, by a quarter at most.
+    np.maximum.at(reach, gaussians.owner, 1.25 * half + 1)
+    return reach
+
+
+def _followed(
+    components: Components, seeing: Seeing, scale: float, floor: float
+) -> tuple[_Gaussians, Float]:
+    """Return the Gaussians brighter than the floor, and how far from the center they are."""
+    gaussians = _convolved(components, seeing, scale)
+    gaussians = gaussians.take(gaussians.peak > floor)
+    reach = np.sqrt(2 * np.log(gaussians.peak / floor))
+    return gaussians, np.maximum(np.sqrt(np.maximum(gaussians.cxx, gaussians.cyy)) * reach, 4.0)
+
+
+def _meets(
+    shape: tuple[int, ...], gaussians: _Gaussians, half: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Return which boxes, with some to spare, meet the image."""
+    x, y, reach = gaussians.x_px, gaussians.y_px, half + 1
+    return (x > -reach) & (x < shape[1] + reach) & (y > -reach) & (y < shape[0] + reach)
 
 
 def _convolved(components: Components, seeing: Seeing, scale: float) -> _Gaussians:
@@ -128,6 +165,7 @@ def _convolved(components: Components, seeing: Seeing, scale: float) -> _Gaussia
     owner = row[item]
     cos, sin = np.cos(components.angle_rad[owner]), np.sin(components.angle_rad[owner])
     return _Gaussians(
+        owner=owner,
         x_px=components.x_px[owner],
         y_px=components.y_px[owner],
         flux=flux,

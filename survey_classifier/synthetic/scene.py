@@ -21,7 +21,7 @@ from survey_classifier.synthetic.population import BACKGROUND_SHARE, MEMBER_SHAR
 from survey_classifier.synthetic.stars import draw_bright_star, draw_faint_stars, draw_stars
 from survey_classifier.synthetic.structure import Structure, build_structure
 
-__all__ = ["MIN_SEPARATION_ARCSEC", "Scene", "fill_scene", "list_objects"]
+__all__ = ["MIN_SEPARATION_ARCSEC", "Scene", "dust", "fill_scene", "list_objects"]
 
 Float = npt.NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def list_objects(
     order = rng.permutation(n_sources)
     population, x_px, y_px = population.take(order), x_px[order], y_px[order]
     ra, dec = pointing.pixel_to_world(x_px, y_px)
-    ebv = _dust(x_px, y_px, pointing)
+    ebv = dust(x_px, y_px, pointing)
     return Listed(population, x_px, y_px, ra, dec, ebv, _reddened(population, ebv))
 
 
@@ -115,8 +115,16 @@ def _draw_places(rng: np.random.Generator, member: npt.NDArray[np.bool_], size: 
     return np.where(chosen[:, None], clustered, places)
 
 
-def _dust(x_px: Float, y_px: Float, pointing: Pointing) -> Float:
-    """Return E(B-V) in mag: smooth, with the mean and the range of the Perseus field."""
+def dust(x_px: Float, y_px: Float, pointing: Pointing) -> Float:
+    """Return E(B-V) in mag: smooth, with the mean and the range of the Perseus field.
+
+    Parameters
+    ----------
+    x_px, y_px
+        Places on the image, shape ``(n,)``.
+    pointing
+        The image.
+    """
     u, v = x_px / pointing.size_px, y_px / pointing.size_px
     waves = 0.025 * np.sin(2 * np.pi * (0.9 * u + 0.4 * v)) + 0.015 * np.cos(7 * (v - 0.6 * u))
     return 0.169 + waves + 0.02 * (u - 0.5)
@@ -149,5 +157,5 @@ def fill_scene(rng: np.random.Generator, listed: Listed, pointing: Pointing) -> 
         structure=build_structure(rng, population, x_px, y_px, pointing.scale_arcsec),
         x_px=x_px,
         y_px=y_px,
-        mag=_reddened(population, _dust(x_px, y_px, pointing)),
+        mag=_reddened(population, dust(x_px, y_px, pointing)),
     )

@@ -19,6 +19,7 @@ from astropy.wcs import WCS
 
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import Exposure, Window
+from survey_classifier.mosaic.lattice import STEP_PX, Lattice
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.regrid import read_onto
 from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
@@ -26,6 +27,7 @@ from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
 __all__ = ["Placed", "compose"]
 
 Bool = npt.NDArray[np.bool_]
+ARCSEC_PER_DEG = 3600.0
 Positions = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -56,11 +58,11 @@ class Placed:
         return self.exposure.read(box.shifted(-self.offset[0], -self.offset[1]))
 
     def positions(self, wcs: WCS, box: Box) -> Positions:
-        """Return where on the image the pixels of a box lie, ``(x, y)`` of the box's shape."""
-        y, x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1].astype(np.float64)
+        """Return where on the image the pixels of a box lie, ``(x, y)`` that broadcast to it."""
         if self.offset is not None:
-            return x - self.offset[1], y - self.offset[0]
-        return SkyGrid(self.exposure.wcs).world_to_pixel(*SkyGrid(wcs).pixel_to_world(x, y))
+            y, x = np.ogrid[box.y0 : box.y1, box.x0 : box.x1]
+            return (x - self.offset[1]).astype(np.float64), (y - self.offset[0]).astype(np.float64)
+        return _mapped(SkyGrid(wcs), SkyGrid(self.exposure.wcs), box)
 
 
 def compose(images: Sequence[Placed], wcs: WCS, box: Box) -> Window:
@@ -78,12 +80,53 @@ def compose(images: Sequence[Placed], wcs: WCS, box: Box) -> Window:
     here = sorted((image for image in images if image.box.intersection(box)), key=lambda i: i.order)
     if len(here) == 1 and here[0].box.intersection(box) == box:
         return here[0].read(wcs, box)
-    canvas = _Canvas(wcs, box, any(image.exposure.band.has_variance for image in here))
-    contested = len({_territory(image) for image in here}) > 1
+    canvas = _Canvas(wcs, box, here)
     for image in here:
-        canvas.add_own(image, contested)
+        canvas.add_own(image)
     canvas.add_rest(here)
     return canvas.window()
+
+
+class _Plate(SkyGrid):
+    """The sky itself as a grid: right ascension and declination in arcsec from a position.
+
+    Unlike right ascension it has no jump near that position, so it can be interpolated.
+    """
+
+    def __init__(self, ra_deg: float, dec_deg: float) -> None:
+        self.ra_deg, self.dec_deg = ra_deg, dec_deg
+
+    def world_to_pixel(self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Positions:
+        """Return ``(x, y)`` in arcsec."""
+        ra, dec = np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
+        x = np.mod(ra - self.ra_deg + 180.0, 360.0) - 180.0
+        return x * ARCSEC_PER_DEG, (dec - self.dec_deg) * ARCSEC_PER_DEG
+
+    def pixel_to_world(self, x_px: npt.ArrayLike, y_px: npt.ArrayLike) -> Positions:
+        """Return ``(ra, dec)`` in degrees."""
+        x, y = np.asarray(x_px, dtype=np.float64), np.asarray(y_px, dtype=np.float64)
+        return np.mod(x / ARCSEC_PER_DEG + self.ra_deg, 360.0), y / ARCSEC_PER_DEG + self.dec_deg
+
+
+def _sky(wcs: WCS, box: Box) -> Positions:
+    """Return ``(ra, dec)`` in degrees of the pixels of a box, of its shape."""
+    grid = SkyGrid(wcs)
+    ra, dec = grid.pixel_to_world((box.x0 + box.x1 - 1) / 2, (box.y0 + box.y1 - 1) / 2)
+    plate = _Plate(float(ra), float(dec))
+    return plate.pixel_to_world(*_mapped(grid, plate, box))
+
+
+def _mapped(grid: SkyGrid, image: SkyGrid, box: Box) -> Positions:
+    """Return where the pixels of a box lie on another grid, ``(x, y)`` of the box's shape."""
+    block = Box(
+        box.y0 // STEP_PX * STEP_PX,
+        -(-box.y1 // STEP_PX) * STEP_PX,
+        box.x0 // STEP_PX * STEP_PX,
+        -(-box.x1 // STEP_PX) * STEP_PX,
+    )
+    y, x = Lattice.between(grid, image, block).positions()
+    inner = box.shifted(-block.y0, -block.x0).slices
+    return x[inner], y[inner]
 
 
 def _territory(image: Placed) -> str:
@@ -95,28 +138,28 @@ def _territory(image: Placed) -> str:
 class _Canvas:
     """A box that is filled image by image."""
 
-    def __init__(self, wcs: WCS, box: Box, has_variance: bool) -> None:
+    def __init__(self, wcs: WCS, box: Box, images: Sequence[Placed]) -> None:
         self.wcs, self.box = wcs, box
+        has_variance = any(image.exposure.band.has_variance for image in images)
         self.flux = np.full(box.shape, np.nan, dtype=np.float32)
         self.mask = np.zeros(box.shape, dtype=np.uint8)
         self.variance = np.full(box.shape, np.nan, dtype=np.float32) if has_variance else None
+        self._is_contested = len({_territory(image) for image in images}) > 1
+        self._held: dict[str, Bool] = {}
 
-    def add_own(self, image: Placed, contested: bool) -> None:
+    def add_own(self, image: Placed) -> None:
         """Fill the pixels that the survey gives to an image."""
         part = self._core_part(image)
         if part is None:
             return
-        mine = self._claim(image, part, contested)
+        mine = self._claim(image, part)
         if mine is None or mine.any():
             self._put(part, image.read(self.wcs, part), mine)
 
     def add_rest(self, images: Sequence[Placed]) -> None:
         """Fill what is still without data from the image whose rim is farthest away."""
         empty = np.isnan(self.flux)
-        if not empty.any():
-            return
-        rest = _bounding_box(empty, self.box)
-        parts = [(image, part) for image in images if (part := image.box.intersection(rest))]
+        parts = [(image, part) for image in images if (part := self._wanted(image, empty))]
         best = np.full(self.box.shape, -np.inf, dtype=np.float32)
         for image, part in parts:
             inner = self._inner(part)
@@ -130,6 +173,24 @@ class _Canvas:
             # Where no image has data, what each of them says of it is kept.
             nothing = np.isnan(self.flux[inner])
             self.mask[inner][nothing] |= window.mask[nothing]
+
+    def _wanted(self, image: Placed, empty: Bool) -> Box | None:
+        """Return the smallest box with all empty pixels that an image may fill."""
+        part = image.box.intersection(self.box)
+        if part is None:
+            return None
+        missing = empty[self._inner(part)].copy()
+        core = self._core_part(image)
+        if core is not None:
+            # What the survey gives to the image was read already, and found to be empty.
+            claim = self._claim(image, core)
+            claimed = missing[core.shifted(-part.y0, -part.x0).slices]
+            claimed[...] = False if claim is None else claimed & ~claim
+        rows, cols = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
+        if not len(rows):
+            return None
+        inner = Box(int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1)
+        return inner.shifted(part.y0, part.x0)
 
     def window(self) -> Window:
         """Return what was filled."""
@@ -146,7 +207,7 @@ class _Canvas:
             return image.box.intersection(self.box)
         return core.shifted(*image.offset).intersection(self.box)
 
-    def _claim(self, image: Placed, part: Box, contested: bool) -> Bool | None:
+    def _claim(self, image: Placed, part: Box) -> Bool | None:
         """Return which pixels of a part the survey gives to the image; None means all."""
         mine: Bool | None = None
         core, territory = image.exposure.core, image.exposure.territory
@@ -155,9 +216,10 @@ class _Canvas:
             # NaN fails these comparisons, as it should.
             mine = (x >= core.x0 - 0.5) & (x < core.x1 - 0.5)
             mine &= (y >= core.y0 - 0.5) & (y < core.y1 - 0.5)
-        if contested and territory is not None:
-            y_px, x_px = np.mgrid[part.y0 : part.y1, part.x0 : part.x1]
-            inside = territory.contains(*SkyGrid(self.wcs).pixel_to_world(x_px, y_px))
+        if self._is_contested and territory is not None:
+            if territory.name not in self._held:
+                self._held[territory.name] = territory.contains(*_sky(self.wcs, self.box))
+            inside = self._held[territory.name][self._inner(part)]
             mine = inside if mine is None else mine & inside
         return mine
 
@@ -181,12 +243,3 @@ class _Canvas:
             unknown = np.float32(np.nan)
             known = unknown if window.variance is None else window.variance
             np.copyto(self.variance[inner], known, where=where)
-
-
-def _bounding_box(empty: Bool, box: Box) -> Box:
-    """Return the smallest box that holds all empty pixels, on the mosaic's grid."""
-    rows, cols = np.flatnonzero(empty.any(axis=1)), np.flatnonzero(empty.any(axis=0))
-    return Box(
-        box.y0 + int(rows[0]), box.y0 + int(rows[-1]) + 1,
-        box.x0 + int(cols[0]), box.x0 + int(cols[-1]) + 1,
-    )  # fmt: skip

@@ -18,7 +18,7 @@ from survey_classifier.mosaic import blueprint as blueprint_module
 from survey_classifier.mosaic import writer as writer_module
 from survey_classifier.mosaic.exposure import Window
 from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
-from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block, bin_variance
+from survey_classifier.mosaic.pyramid import N_LEVELS, pyramid
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import Layout, MosaicWriter, is_finished
 from survey_classifier.stamps import cut_stamps
@@ -91,6 +91,7 @@ def test_round_trip_equals_the_arrays(tmp_path, pixels):
         ours, theirs = mosaic.read(box, ("i", "g")), twin.read(box, ("i", "g"))
         np.testing.assert_array_equal(ours.flux, theirs.flux)
         np.testing.assert_array_equal(ours.mask, theirs.mask)
+        np.testing.assert_array_equal(mosaic.read_mask(box, "i"), theirs.mask[0])
     assert mosaic.territory == "rings:15549"
     sky = mosaic.pixel_to_world([3.0], [700.0])
     np.testing.assert_allclose(mosaic.world_to_pixel(*sky), [[3.0], [700.0]], atol=1e-6)
@@ -105,6 +106,16 @@ def test_levels_equal_binning_the_whole_array(tmp_path, pixels, level):
     block = mosaic.read(Box(0, *flux.shape[:1], 0, flux.shape[1]), ("g",), level)
     np.testing.assert_array_equal(block.flux[0], flux)
     np.testing.assert_array_equal(block.mask[0], bits)
+
+
+def bin_block(flux, mask, level):
+    """Return flux and mask of one level."""
+    binned = list(pyramid(Window(flux, mask)))[level]
+    return binned.flux, binned.mask
+
+
+def bin_variance(variance, flux, mask, level):
+    return list(pyramid(Window(flux, mask, variance)))[level].variance
 
 
 def naive_bin(flux, mask, step):
@@ -255,7 +266,7 @@ def test_a_shard_that_was_being_written_over_is_pending_whatever_is_planned(
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writer_module, "bin_block", killed)
+    monkeypatch.setattr(writer_module, "pyramid", killed)
     with pytest.raises(KeyboardInterrupt):
         writer.write("g", box, window_of(pixels, "g", box), 8)
     assert list(writer.pending(planned(writer))) == [("g", box)]
@@ -289,7 +300,7 @@ def test_adding_a_band_that_was_interrupted_goes_on(tmp_path, pixels, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             MosaicWriter.open_or_create(path, LAYOUT)
     assert [band.name for band in Mosaic.open(path).bands] == ["i"]
-    assert [band.name for band in write(path, pixels).finish().bands] == ["i", "g"]
+    assert [band.name for band in write(path, pixels).finish().bands] == ["g", "i"]
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -310,16 +321,37 @@ def test_a_sealed_store_that_is_described_anew_stays_sealed(tmp_path, pixels):
     [
         ({"shape": (701, 530)}, r"shape \(700, 530\), not \(701, 530\)"),
         ({"wcs": tan_wcs(scale_arcsec=0.3)}, "WCS"),
-        ({"territory": ""}, "territory 'rings:15549', not ''"),
+        ({"territory": "rings:15548"}, "territory 'rings:15549', not 'rings:15548'"),
         ({"quantize": 16}, "quantize None, not 16"),
         ({"bands": (BandInfo("i", "display"),)}, "band i .* nJy without .* display without"),
-        ({"bands": (BandInfo("i", "nJy", has_variance=True),)}, "without variance.*with variance"),
+        ({"bands": (BandInfo("g", "nJy"),)}, "with variance.*without variance"),
     ],
 )
 def test_a_store_of_another_kind_is_refused(tmp_path, change, words):
     MosaicWriter.open_or_create(tmp_path / "m.zarr", LAYOUT)
     with pytest.raises(MosaicError, match=words):
         MosaicWriter.open_or_create(tmp_path / "m.zarr", replace(LAYOUT, **change))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_band_that_gets_variance_is_made_anew_and_nothing_else(tmp_path, pixels):
+    """As if its files had had variance from the start; a store of two areas is no one's."""
+    before = replace(LAYOUT, bands=(replace(BANDS[0], has_variance=False), BANDS[1]))
+    path = tmp_path / "m.zarr"
+    assert write(path, pixels, layout=before).finish().territory == "rings:15549"
+    after = replace(LAYOUT, territory="")
+    assert not MosaicWriter.open(path).is_sealed_as(after)
+    writer = MosaicWriter.open_or_create(path, after)
+    with pytest.raises(MosaicError, match="not finished"):
+        Mosaic.open(path)
+    planned = np.full((writer.shard_grid.n_rows, writer.shard_grid.n_cols), INPUTS, np.uint64)
+    pending = list(writer.pending({"g": planned, "i": planned}))
+    assert {band for band, _ in pending} == {"g"}
+    assert len(pending) == planned.size
+    remade = write(path, pixels, layout=after).finish()
+    at_once = write(tmp_path / "b.zarr", pixels, layout=after).finish()
+    assert (remade.digest, remade.territory) == (at_once.digest, "")
+    assert np.isfinite(remade.read_variance(Box(0, 64, 0, 64), "g")).any()
 
 
 def test_layouts_that_make_no_sense_are_refused():

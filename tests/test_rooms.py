@@ -17,6 +17,7 @@ ROOMS = [
 HEAVY = {
     "torch": ("model", "training"),
     "zarr": ("mosaic",),
+    "obstore": ("mosaic",),
     "astropy.wcs": ("mosaic",),
     "reproject": ("mosaic",),
     "pyarrow": ("sources", "catalog", "run/rows.py", "run/tile.py"),

@@ -172,6 +172,13 @@ def test_a_missing_or_extra_band_is_refused_in_plan(run, bands):
         plan(run.write())
 
 
+def test_the_bands_to_use_of_a_mosaic_that_has_more_can_be_named(run, reference):
+    shutil.rmtree(run.folder / "small.zarr")
+    small_run.write_store(run.folder / "small.zarr", bands=("g", "z", "i"))
+    receipt = classify(run.write(mosaic={"bands": ["g", "i"]}))
+    assert_same_rows(rows_of(receipt), reference[1])
+
+
 def test_another_unit_or_a_coarser_mosaic_is_refused_in_plan(run):
     small_run.write_checkpoint(run.folder / "net.safetensors", unit="display")
     with pytest.raises(CheckpointError, match="in nJy, the checkpoint small needs display"):

@@ -10,6 +10,7 @@ source lies exactly at its center ``(stamp_px - 1) / 2``: between the two middle
 """
 
 import math
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -78,20 +79,33 @@ def pyramid_level(card: ModelCard, scale_arcsec: float, n_levels: int) -> int:
     return max(level for level in range(n_levels) if scale_arcsec * 2**level <= limit)
 
 
-def require_mosaic(card: ModelCard, source: Described) -> None:
-    """Raise unless a mosaic has the bands (others may be there too), unit and scale of a network.
+def require_mosaic(
+    card: ModelCard, source: Described, bands: Collection[str] | None = None
+) -> None:
+    """Raise unless a mosaic has the bands (in any order), unit and scale that a network needs.
+
+    A band too many is refused like one too few: the checkpoint may be the wrong one.
+
+    Parameters
+    ----------
+    card
+        Card of the network.
+    source
+        The mosaic.
+    bands
+        The mosaic's bands that are meant to be used; by default all.
 
     Raises
     ------
     CheckpointError
         Names what the mosaic has and what the card needs.
     """
-    have = {band.name: band.unit for band in source.bands}
-    if not have.keys() >= set(card.bands):
+    have = {b.name: b.unit for b in source.bands if bands is None or b.name in bands}
+    if have.keys() != set(card.bands):
         raise CheckpointError(
             f"the mosaic {source.name} has the bands {', '.join(sorted(have))}, the checkpoint"
-            f" {card.name} needs {', '.join(sorted(card.bands))};"
-            " choose another checkpoint or ingest other bands"
+            f" {card.name} needs exactly {', '.join(sorted(card.bands))};"
+            " choose another checkpoint, ingest other bands, or name those to use as mosaic.bands"
         )
     for band in card.bands:
         if have[band] != card.unit:

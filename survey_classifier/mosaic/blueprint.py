@@ -7,7 +7,7 @@ names on disk (``store``), where the store lies (``place``) nor the writing of p
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ from survey_classifier.mosaic.store import (
     open_array,
 )
 
-__all__ = ["Layout", "bring_up_to", "digest_of", "empty_store", "require_alike"]
+__all__ = ["Layout", "bring_up_to", "digest_of", "empty_store", "new_bands", "require_alike"]
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,8 @@ def _footprint(wcs: WCS, shape: tuple[int, int]) -> list[list[float]]:
 def bring_up_to(layout: Layout, group: zarr.Group, place: Place) -> None:
     """Add to a store what a layout has besides, and describe the layout's bands anew.
 
+    A band that gets variance is made anew: the digests of its shards are over the variance too.
+
     Raises
     ------
     MosaicError
@@ -209,11 +211,16 @@ def bring_up_to(layout: Layout, group: zarr.Group, place: Place) -> None:
     """
     about = open_about(group, place)
     require_alike(layout, group, place)
-    bands = {band.name: band for band in bands_of(about)}
-    new = [band for band in layout.bands if band.name not in bands]
-    for band in new:
-        _create_band(group, band, layout.shape)
-    bands |= {band.name: band for band in layout.bands}
+    stored = {band.name: band for band in bands_of(about)}
+    new = new_bands(layout, stored.values())
+    if new & stored.keys() and about["digest"]:
+        group.attrs[ATTRIBUTE] = {**about, "digest": ""}
+    for band in layout.bands:
+        if band.name in new:
+            _create_band(group, band, layout.shape)
+    # The layout's order, so that it does not matter which band came first.
+    bands = stored | {band.name: band for band in layout.bands}
+    bands = {band.name: band for band in layout.bands} | bands
     attributes = _attributes_of(layout, list(bands.values()))
     described = attributes[ATTRIBUTE]
     if {**about, "digest": ""} == described:
@@ -227,8 +234,25 @@ def bring_up_to(layout: Layout, group: zarr.Group, place: Place) -> None:
     group.attrs.update(attributes)
 
 
+def new_bands(layout: Layout, stored: Iterable[BandInfo]) -> set[str]:
+    """Return the names of a layout's bands that a store is to have as if they had not been there.
+
+    Parameters
+    ----------
+    layout
+        What is to be written.
+    stored
+        The bands of the store.
+    """
+    there = {(band.name, band.has_variance) for band in stored}
+    # With variance where there is none is new; the other way around is refused.
+    return {band.name for band in layout.bands if (band.name, band.has_variance) not in there}
+
+
 def require_alike(layout: Layout, group: zarr.Group, place: Place) -> None:
     """Refuse a store that a layout cannot be written to.
+
+    A store of one of the survey's areas may become one of several, that is, of no territory.
 
     Raises
     ------
@@ -241,7 +265,7 @@ def require_alike(layout: Layout, group: zarr.Group, place: Place) -> None:
     for what, has, wanted in (
         ("shape", tuple(about["shape"]), tuple(layout.shape)),
         ("WCS", "of its own", "of its own" if same_wcs else "another"),
-        ("territory", about["territory"], layout.territory),
+        ("territory", about["territory"], layout.territory or about["territory"]),
         ("quantize", about["quantize"], layout.quantize),
     ):
         if has != wanted:
@@ -252,7 +276,7 @@ def require_alike(layout: Layout, group: zarr.Group, place: Place) -> None:
     stored = {band.name: band for band in bands_of(about)}
     for band in layout.bands:
         old = stored.get(band.name, band)
-        if (old.unit, old.has_variance) != (band.unit, band.has_variance):
+        if old.unit != band.unit or old.has_variance > band.has_variance:
             raise MosaicError(
                 f"band {band.name} of {place} is in {_kind(old)}, its files are in {_kind(band)}; "
                 "remove the store or name another"

@@ -14,7 +14,7 @@ import fnmatch
 import glob
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,9 +26,19 @@ from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.readers import SELECT
 from survey_classifier.settings import Settings, expand_path
 
-__all__ = ["MosaicSettings", "StoreInputs", "grouped_inputs", "mosaic_stores", "place_text"]
+__all__ = [
+    "WORD",
+    "MosaicSettings",
+    "StoreInputs",
+    "grouped_inputs",
+    "matching_files",
+    "mosaic_stores",
+    "place_text",
+    "require_files",
+]
 
 WORD = re.compile(r"\{(\w+)\}")
+"""A word in braces in a path."""
 
 
 class MosaicSettings(Settings):
@@ -54,6 +64,8 @@ class MosaicSettings(Settings):
     """Steps per sky noise that flux is rounded to, None to keep every bit."""
     memory_mib: Annotated[int, Field(ge=64)] = 1024
     """Memory that an ingest may take for pixels."""
+    bands: tuple[str, ...] | None = None
+    """Bands that a run uses, where the stores have more than its checkpoint needs; None: all."""
     inputs: tuple[MosaicInput, ...] = Field(default=())
     """Image files; none are needed when the store is there."""
 
@@ -154,7 +166,9 @@ def _existing(text: str) -> list[str]:
     return [str(Path(found)) for found in glob.glob(text, recursive=True)]  # noqa: PTH207
 
 
-def grouped_inputs(settings: MosaicSettings, folder: Path) -> list[StoreInputs]:
+def grouped_inputs(
+    settings: MosaicSettings, folder: Path, arrived: Container[Path] | None = None
+) -> list[StoreInputs]:
     """Return the stores to be made with the files of each, sorted by place.
 
     Parameters
@@ -163,6 +177,8 @@ def grouped_inputs(settings: MosaicSettings, folder: Path) -> list[StoreInputs]:
         The ``[mosaic]`` table, with ``inputs``.
     folder
         What its paths are relative to.
+    arrived
+        Files that count; by default all do. Of these there may be none yet.
 
     Raises
     ------
@@ -179,10 +195,12 @@ def grouped_inputs(settings: MosaicSettings, folder: Path) -> list[StoreInputs]:
                 f"store = {settings.store!r} has {{{missing[0]}}}, path = {entry.path!r} (band "
                 f"{entry.band}) has not; put it where the files' names differ from store to store"
             )
-        for path, texts in _matches(entry, folder):
+        for path, texts in matching_files(entry, folder):
+            if arrived is not None and path not in arrived:
+                continue
             store = WORD.sub(lambda match, texts=texts: texts[match[1]], template)  # type: ignore[misc]
             groups.setdefault(store, []).append((entry, path))
-    if words and not groups:
+    if words and not groups and arrived is None:
         raise MosaicError(f"no file fits the inputs of {settings.store}; mend their paths")
     if not words:
         groups.setdefault(template, [])
@@ -201,8 +219,18 @@ def _newest(store: str, files: Sequence[tuple[MosaicInput, Path]]) -> StoreInput
     return StoreInputs(store, tuple(kept), tuple(superseded))
 
 
-def _matches(entry: MosaicInput, folder: Path) -> Iterable[tuple[Path, Mapping[str, str]]]:
-    """Yield the files that an input names or its pattern fits, with what its words stand for."""
+def matching_files(
+    entry: MosaicInput, folder: Path
+) -> Iterable[tuple[Path, Mapping[str, str]]]:
+    """Yield the files that an input names or its pattern fits, with what its words stand for.
+
+    Parameters
+    ----------
+    entry
+        The input.
+    folder
+        What its path is relative to.
+    """
     path = str(expand_path(entry.path, folder))
     found = sorted(glob.glob(WORD.sub("*", path), recursive=True))  # noqa: PTH207 - absolute
     if not found and Path(path).exists():

@@ -4,14 +4,16 @@ Owns the rules by which masked pixels are averaged and masks are merged. Does no
 levels are kept (``store``).
 """
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from survey_classifier.mosaic.exposure import Window
 from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
 
-__all__ = ["N_LEVELS", "bin_block", "bin_variance", "merged_mask"]
+__all__ = ["N_LEVELS", "merged_mask", "pyramid"]
 
 _Number = TypeVar("_Number", bound=np.number[Any])
 
@@ -23,67 +25,45 @@ FLAWS = MaskBit.SATURATED | MaskBit.BAD | MaskBit.EDGE
 """Bits that make a merged pixel suspect when they are those of its lesser half."""
 
 
-def bin_block(
-    flux: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8], level: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Bin an aligned block ``2**level`` x ``2**level``.
+def pyramid(window: Window) -> Iterator[Window]:
+    """Yield an aligned window on each level: as it is, then binned 2 x 2, 4 x 4 and 8 x 8.
 
     A binned pixel is the mean of its usable pixels, so surface brightness is kept. It is usable
-    when at least half of them are, and NaN otherwise; see `merged_mask` for its mask.
+    when at least half of them are, and NaN otherwise; see `merged_mask` for its mask. Its variance
+    is that of a mean of independent pixels: the sum over the usable ones, divided by the square of
+    their number; NaN where the mean is NaN, or one of them has none.
 
     Parameters
     ----------
-    flux
-        ``(y, x)``, NaN where there is no data.
-    mask
-        ``(y, x)`` of `MaskBit`.
-    level
-        0 returns the block as it is.
+    window
+        Pixels whose first one is the first of a bin on every level.
 
-    Returns
-    -------
-    flux, mask
-        Arrays of ``ceil(shape / 2**level)``; bins that stick out of the block count their
-        missing pixels as NO_DATA.
+    Yields
+    ------
+    Window
+        Of ``ceil(shape / 2**level)``; bins that stick out of the window count their missing
+        pixels as NO_DATA. The first is the window itself.
     """
-    if level == 0:
-        return flux, mask
-    usable = _usable(flux, mask)
-    counts = _merged(usable.astype(np.uint8), level, 0, np.add)
-    total = _merged(np.where(usable, flux, np.float32(0)), level, 0, np.add)
-    bits = _merged(mask, level, int(MaskBit.NO_DATA), np.bitwise_or)
-    merged = merged_mask(bits, counts, 4**level)
-    mean = np.full(counts.shape, np.nan, dtype=np.float32)
-    np.divide(total, counts, out=mean, where=(merged & np.uint8(MaskBit.NO_DATA)) == 0)
-    return mean, merged
-
-
-def bin_variance(
-    variance: npt.NDArray[np.float32],
-    flux: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.uint8],
-    level: int,
-) -> npt.NDArray[np.float32]:
-    """Return the variance of the means that `bin_block` makes.
-
-    That of a mean of independent pixels: the sum over its usable pixels, divided by the square
-    of their number. NaN where the mean is NaN, or one of its pixels has no variance.
-
-    Parameters
-    ----------
-    variance
-        ``(y, x)`` in the square of the unit of flux, NaN where it is not known.
-    flux, mask, level
-        As for `bin_block`.
-    """
-    if level == 0:
-        return variance
-    usable = _usable(flux, mask)
-    counts = _merged(usable.astype(np.float32), level, 0, np.add)
-    total = _merged(np.where(usable, variance, np.float32(0)), level, 0, np.add)
-    binned = np.full(counts.shape, np.nan, dtype=np.float32)
-    np.divide(total, counts * counts, out=binned, where=counts >= 4**level / 2)
-    return binned
+    yield window
+    usable = np.isfinite(window.flux) & ((window.mask & np.uint8(UNUSABLE)) == 0)
+    counts = usable.view(np.uint8)  # 64 at most
+    bits = window.mask
+    flux = np.where(usable, window.flux, np.float32(0))
+    variance = window.variance
+    if variance is not None:
+        variance = np.where(usable, variance, np.float32(0))
+    for level in range(1, N_LEVELS):
+        counts = _halved(counts, 0, np.add)
+        bits = _halved(bits, int(MaskBit.NO_DATA), np.bitwise_or)
+        flux = _halved(flux, 0, np.add)
+        mask = merged_mask(bits, counts, 4**level)
+        has_mean = (mask & np.uint8(MaskBit.NO_DATA)) == 0
+        mean = _divided(flux, counts, has_mean)
+        of_mean = None
+        if variance is not None:
+            variance = _halved(variance, 0, np.add)
+            of_mean = _divided(variance, counts.astype(np.float32) ** 2, has_mean)
+        yield Window(mean, mask, of_mean)
 
 
 def merged_mask(
@@ -110,20 +90,19 @@ def merged_mask(
     return merged.astype(np.uint8)
 
 
-def _usable(flux: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Return which pixels enter a mean."""
-    return np.isfinite(flux) & ((mask & np.uint8(UNUSABLE)) == 0)
-
-
-def _merged(
-    plane: npt.NDArray[_Number], level: int, fill: float, merge: np.ufunc
-) -> npt.NDArray[_Number]:
-    """Merge each bin, a halving at a time: that is some times faster than a reduction of bins."""
-    step = 2**level
+def _halved(plane: npt.NDArray[_Number], fill: float, merge: np.ufunc) -> npt.NDArray[_Number]:
+    """Merge 2 x 2 pixels into one; some times faster than numpy's reduction of small blocks."""
     ny, nx = plane.shape
-    pad = ((0, -ny % step), (0, -nx % step))
-    merged = np.pad(plane, pad, constant_values=fill) if any(after for _, after in pad) else plane
-    for _ in range(level):
-        rows = merge(merged[0::2], merged[1::2])
-        merged = merge(rows[:, 0::2], rows[:, 1::2])
+    if ny % 2 or nx % 2:
+        plane = np.pad(plane, ((0, ny % 2), (0, nx % 2)), constant_values=fill)
+    rows = merge(plane[0::2], plane[1::2])
+    merged: npt.NDArray[_Number] = merge(rows[:, 0::2], rows[:, 1::2])
     return merged
+
+
+def _divided(
+    total: npt.NDArray[np.float32], by: npt.NDArray[np.number[Any]], where: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    quotient = np.full(total.shape, np.nan, dtype=np.float32)
+    np.divide(total, by, out=quotient, where=where)
+    return quotient

@@ -17,8 +17,9 @@ LAG_PX = 6
 third of its own."""
 MIN_PAIRS = 100
 """Pairs of pixels below which the noise is not measured."""
-MAX_SIDE_PX = 256
-"""Rows that are looked at: more would not make the estimate better than half a percent."""
+MAX_SAMPLE_PX = 2**17
+"""Pixels that are looked at, in rows spread over the shard: the noise is then known to half a
+percent, in a fifth of the time that four times as many take."""
 DETECTED_SIGMA = 3.0
 """Pixels that stick out of the sky by more belong to sources."""
 MAD_TO_SIGMA = 1.482602218505602
@@ -45,7 +46,7 @@ def sky_noise(flux: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8]) -> flo
     float
         In the unit of flux; NaN where there are too few usable pixels.
     """
-    step = -(-flux.shape[0] // MAX_SIDE_PX)
+    step = -(-flux.size // MAX_SAMPLE_PX)
     usable = np.isfinite(flux[::step]) & ((mask[::step] & np.uint8(UNUSABLE)) == 0)
     sky = np.where(usable, flux[::step], np.float32(np.nan))
     noise = _pair_noise(sky)

@@ -33,6 +33,7 @@ from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box, overlap
 from survey_classifier.mosaic.pixels import (
     BandInfo,
+    MaskBit,
     PixelBlock,
     band_index,
     padded_block,
@@ -148,11 +149,29 @@ class Mosaic(SkyGrid):
                 f"band {band} of {self.place} has no variance; ingest files that have one"
             )
         variance = np.full(box.shape, np.nan, dtype=np.float32)
+        self._fill(variance, f"{band}/{level}/{VARIANCE}", box)
+        return variance
+
+    def read_mask(self, box: Box, band: str, level: int = 0) -> npt.NDArray[np.uint8]:
+        """Return what `read` has for mask, without reading flux: ``(y, x)`` of `MaskBit`.
+
+        Raises
+        ------
+        MosaicError
+            If there is no such band, or it cannot be read.
+        """
+        band_index(self.bands, [band], str(self.place))
+        mask = np.full(box.shape, MaskBit.NO_DATA, dtype=np.uint8)
+        self._fill(mask, f"{band}/{level}/mask", box)
+        return mask
+
+    def _fill(self, plane: npt.NDArray[Any], key: str, box: Box) -> None:
+        """Put what the mosaic has of a box into an array of the box's shape."""
+        level = int(key.split("/")[1])
         slices = overlap(box, self._level_shape(level))
         if slices is not None:
             large, small = slices
-            variance[small] = self._cut(f"{band}/{level}/{VARIANCE}", large, box)
-        return variance
+            plane[small] = self._cut(key, large, box)
 
     def shard_digests(self, band: str) -> npt.NDArray[np.uint64]:
         """Return the digest of each shard's pixels, shape ``(row, column)`` of `SHARD_PX`."""

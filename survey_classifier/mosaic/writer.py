@@ -27,17 +27,19 @@ from survey_classifier.mosaic.blueprint import (
     bring_up_to,
     digest_of,
     empty_store,
+    new_bands,
     require_alike,
 )
 from survey_classifier.mosaic.exposure import Window
 from survey_classifier.mosaic.pixels import MaskBit, band_index
 from survey_classifier.mosaic.place import WRITE_FAILURES, Place, reason
-from survey_classifier.mosaic.pyramid import N_LEVELS, bin_block, bin_variance
+from survey_classifier.mosaic.pyramid import pyramid
 from survey_classifier.mosaic.quantize import rounded, sky_noise
 from survey_classifier.mosaic.store import (
     ATTRIBUTE,
     DIGESTS,
     NOISE,
+    PLANES,
     SHARD_PX,
     SHARDS,
     VARIANCE,
@@ -71,6 +73,7 @@ class MosaicWriter:
         self.shard_grid = TileGrid((int(about["shape"][0]), int(about["shape"][1])), SHARD_PX)
         self._infos = bands_of(about)
         self._steps: int | None = about["quantize"]
+        self._territory = str(about["territory"])
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._sealed = bool(about["digest"])
@@ -139,7 +142,12 @@ class MosaicWriter:
             If it cannot be written to by the layout; see `open_or_create`.
         """
         require_alike(layout, self._group, self.place)
-        return self._sealed and set(layout.bands) <= set(self._infos)
+        same = layout.territory == self._territory and set(layout.bands) <= set(self._infos)
+        return self._sealed and same
+
+    def new_bands(self, layout: Layout) -> set[str]:
+        """Return the names of a layout's bands of which every shard is to be written."""
+        return new_bands(layout, self._infos)
 
     def has_variance(self, band: str) -> bool:
         """Return whether a band keeps the variance of its pixels.
@@ -248,23 +256,20 @@ class MosaicWriter:
 
     def _write_levels(self, band: str, box: Box, window: Window) -> int:
         """Write the planes of every level; return the digest of those of level 0."""
-        variance = None
-        if self.has_variance(band):
-            unknown = np.full(box.shape, np.nan, dtype=np.float32)
-            variance = unknown if window.variance is None else window.variance
-        flux, mask = window.flux, window.mask
-        for level in range(N_LEVELS):
-            binned_flux, binned_mask = bin_block(flux, mask, level)
-            planes: dict[str, npt.NDArray[Any]] = {"flux": binned_flux, "mask": binned_mask}
-            if variance is not None:
-                planes[VARIANCE] = bin_variance(variance, flux, mask, level)
-            y0, x0 = box.y0 >> level, box.x0 >> level
-            where = (slice(y0, y0 + binned_flux.shape[0]), slice(x0, x0 + binned_flux.shape[1]))
-            for plane, pixels in planes.items():
-                self._put(f"{band}/{level}/{plane}", box, where, pixels)
+        if not self.has_variance(band):
+            window = replace(window, variance=None)
+        elif window.variance is None:
+            window = replace(window, variance=np.full(box.shape, np.nan, dtype=np.float32))
         state = hashlib.sha256()
-        for pixels in (flux, mask, *(() if variance is None else (variance,))):
-            state.update(np.ascontiguousarray(pixels).data)
+        for level, binned in enumerate(pyramid(window)):
+            (y0, x0), (ny, nx) = (box.y0 >> level, box.x0 >> level), binned.flux.shape
+            where = (slice(y0, y0 + ny), slice(x0, x0 + nx))
+            for plane in (*PLANES, VARIANCE):
+                pixels = getattr(binned, plane)
+                if pixels is not None:
+                    self._put(f"{band}/{level}/{plane}", box, where, pixels)
+                    if level == 0:
+                        state.update(np.ascontiguousarray(pixels).data)
         # Zero means that there is no record.
         return max(int.from_bytes(state.digest()[:8]), 1)
 

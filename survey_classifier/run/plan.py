@@ -66,7 +66,7 @@ class Inputs:
         CheckpointError
             If bands, unit or scale differ.
         """
-        require_mosaic(self.card, mosaic)
+        require_mosaic(self.card, mosaic, self.config.mosaic.bands)
 
     def n_on(self, areas: Sequence[Area]) -> int:
         """Return how many sources lie on any of some mosaics, finished or only planned.

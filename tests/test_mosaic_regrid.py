@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reproject import reproject_exact
 from scipy.special import erf
 
 from survey_classifier.errors import MosaicError
@@ -448,3 +449,20 @@ def test_positions_are_those_of_the_projections(wcs_in, step_px):
                   - np.gradient(y_true)[1] * np.gradient(x_true)[0])  # fmt: skip
     inner = slice(1, -1), slice(1, -1)
     np.testing.assert_allclose(lattice.areas()[inner], area[inner], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("ratio", "angle_deg"), [(0.7, 0.0), (1.5, 30.0), (3.0, 10.0)])
+def test_sums_over_apertures_are_those_of_exact_polygons(ratio, angle_deg):
+    """reproject_exact shares each pixel's light by its area on the sky: slow, and beyond doubt."""
+    source = image(star((90, 90), 44.6, 45.2, 3.0), 0.2, angle_deg=angle_deg)
+    shape = (int(100 / ratio), int(100 / ratio))
+    wcs = target(0.2 * ratio, shape)
+    ours = read_onto(source, wcs, whole(shape)).flux
+    exact, _ = reproject_exact((source.flux, source.wcs), wcs, shape_out=shape, parallel=False)
+    exact *= ratio**2
+    y, x = np.indices(shape)
+    total, (cx, cy) = np.nansum(exact), moments(exact)[1]
+    assert np.nansum(ours) == pytest.approx(total, rel=1e-3)
+    for radius_px in (6 / ratio, 12 / ratio):
+        near = np.hypot(x - cx, y - cy) < radius_px
+        assert np.nansum(ours[near]) == pytest.approx(np.nansum(exact[near]), rel=0.03)

@@ -19,7 +19,6 @@ HEAVY = {
     "zarr": ("mosaic",),
     "obstore": ("mosaic",),
     "astropy.wcs": ("mosaic",),
-    "reproject": ("mosaic",),
     "pyarrow": ("sources", "catalog", "run/rows.py", "run/tile.py"),
     "dask": ("run/cluster.py", "run/monitor.py"),
     "distributed": ("run/cluster.py", "run/monitor.py"),

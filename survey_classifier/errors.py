@@ -12,6 +12,7 @@ wrong, the value, the remedy, in one line)::
     │   ├── CatalogError           a catalog or part that cannot be read or written
     │   └── RunMismatchError       an output folder that belongs to another run
     └── RunError                   the work itself failed                  exit code 1
+        ├── ServiceError           a service of catalogs refused, or was silent
         ├── ClusterError           no scheduler, no device, workers lost
         ├── TileError              one tile failed (carries tile, stage and box)
         └── LostSourcesError       n_in != n_out: must never happen
@@ -29,6 +30,7 @@ __all__ = [
     "MosaicError",
     "RunError",
     "RunMismatchError",
+    "ServiceError",
     "SourcesError",
     "SurveyClassifierError",
     "TileError",
@@ -74,6 +76,10 @@ class RunMismatchError(InputError):
 
 class RunError(SurveyClassifierError):
     """The work itself failed."""
+
+
+class ServiceError(RunError):
+    """A service of published catalogs can't be reached, refused, or sent what can't be used."""
 
 
 class ClusterError(RunError):

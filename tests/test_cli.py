@@ -10,7 +10,7 @@ from astropy.io import fits
 from survey_classifier import cli
 from tests import small_run
 
-VERBS = ["demo", "simulate", "ingest", "plan", "classify", "status", "publish", "train"]
+VERBS = ["demo", "simulate", "ingest", "inspect", "plan", "classify", "status", "publish", "train"]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,25 @@ def test_the_whole_way_ends_with_the_sum(run, call):
     code, out, _ = call("publish", run.folder / "out-run")
     assert code == 0
     assert out.splitlines()[-1].startswith("80 sources = ")
+
+
+def test_inspect_says_what_a_store_holds(run, call):
+    store, picture, moc = (run.folder / name for name in ("small.zarr", "s.png", "s.fits"))
+    code, out, _ = call("inspect", store, "--preview", picture, "--moc", moc)
+    assert code == 0
+    assert "2 of 2 shards are written" in out
+    assert max(map(len, out.splitlines())) < 200
+    rows = [line.split()[:2] for line in out.splitlines()]
+    assert rows.index(["g", "nJy"]) + 1 == rows.index(["i", "nJy"])
+    assert f"{picture} (red to blue: i, g)" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert fits.getval(moc, "MOCORDER", 1) == 14
+
+
+def test_inspect_of_what_is_no_store_is_one_line(run, call):
+    code, out, err = call("inspect", run.folder / "no.zarr")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "make one with the verb ingest" in err
 
 
 def test_plan_before_there_is_a_mosaic_checks_and_says_what_ingest_will_make(run, call):

@@ -6,10 +6,14 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from survey_classifier.membership.redshift import SPEED_OF_LIGHT_KM_S, dynamic_member, z_class
+from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
 from survey_classifier.run.config import read_run
+from survey_classifier.sources.published import read_definition
 
 REPOSITORY = Path(__file__).parents[1]
 DEPLOY = REPOSITORY / "deploy"
@@ -32,6 +36,24 @@ def test_every_run_file_can_be_read(monkeypatch):
         assert config.out_folder.is_relative_to(REPOSITORY / "out")
         assert config.path(config.mosaic.store).is_relative_to(REPOSITORY / "out")
         assert config.path(config.sources.path).is_relative_to("/data")
+
+
+def test_another_cluster_is_configuration_alone(monkeypatch):
+    """Coma, Abell 1656: 3 x 1000 km/s about z = 0.0231."""
+    monkeypatch.setenv("SURVEY_CLASSIFIER_DATA", "/data")
+    config = read_run(DEPLOY / "runs" / "coma.toml")
+    cuts = config.membership.redshift_cuts()
+    assert (cuts.z_cluster, cuts.sigma_km_s) == (0.0231, 1000.0)
+    half_width = 3 * 1000.0 * (1 + 0.0231) / SPEED_OF_LIGHT_KM_S
+    z = 0.0231 + half_width * np.array([-1.01, -0.99, 0.99, 1.01])
+    assert dynamic_member(z, cuts).tolist() == [0, 1, 1, 0]
+    assert z_class(z[:3], cuts).tolist() == ["cluster"] * 3
+    assert config.mosaic.center_deg == (194.95, 27.98)
+    card = read_card(resolve_checkpoint(config.checkpoint, config.folder))
+    assert {entry.band for entry in config.mosaic.inputs} >= set(card.bands)
+    # The tables have the columns that fetch-catalog writes.
+    served = {column.name for column in read_definition("sdss-spectra").served.values()}
+    assert {*config.sources.columns.names, *config.redshifts.columns.names} <= served
 
 
 def test_every_port_is_open_to_this_machine_only():

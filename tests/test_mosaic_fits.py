@@ -262,14 +262,15 @@ def many_hdus(path):
     images = [np.full(SHAPE, value, np.float32) for value in (1, 2, 3)]
     hdus = [fits.PrimaryHDU()]
     hdus += [fits.ImageHDU(image, header, name="SCI") for image in images[:2]]
-    hdus += [fits.ImageHDU(images[2], header, name="Other")]
+    hdus += [fits.ImageHDU(images[2], header)]
+    hdus[-1].header["EXTNAME"] = "Other"  # a name that is given to the HDU becomes upper case
     hdus += [fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])], name="TABLE")]
     hdus += [fits.ImageHDU(np.ones((1, *SHAPE), np.float32), header, name="CUBE")]
     fits.HDUList(hdus).writeto(path)
     return path
 
 
-@pytest.mark.parametrize(("hdu", "value"), [(None, 1), (1, 1), (2, 2), ("other", 3), (3, 3)])
+@pytest.mark.parametrize(("hdu", "value"), [(None, 1), (1, 1), (2, 2), ("other", 3), ("OTHER", 3), (3, 3)])
 def test_an_hdu_by_name_or_number(tmp_path, hdu, value):
     path = many_hdus(tmp_path / "g.fits")
     assert opened(path, hdu=hdu).read(WHOLE).flux[0, 0] == value

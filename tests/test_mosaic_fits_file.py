@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.readers import unpack
+from survey_classifier.mosaic.readers import fits_file, unpack
 from survey_classifier.mosaic.readers.fits_file import opened, opened_to_describe, section
 from survey_classifier.mosaic.readers.unpack import byte_stream
 
@@ -72,6 +72,24 @@ def test_a_section_is_the_window_of_the_whole(every_kind, kind, y, x):
     assert found.dtype.isnative
     assert found.dtype == expected.dtype.newbyteorder("=")
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("strip_bytes", [1, 1000, 2**20])
+@pytest.mark.parametrize("max_gap_bytes", [0, 2**15])
+@pytest.mark.parametrize(
+    "box", [Box(0, 60, 0, 70), Box(7, 60, 11, 12), Box(3, 30, 20, 70)], ids=str
+)
+def test_how_many_rows_are_read_at_once_makes_no_difference(
+    plain, monkeypatch, box, strip_bytes, max_gap_bytes
+):
+    monkeypatch.setattr(fits_file, "STRIP_BYTES", strip_bytes)
+    monkeypatch.setattr(fits_file, "MAX_GAP_BYTES", max_gap_bytes)
+    with opened(plain) as hdus:
+        np.testing.assert_array_equal(section(hdus[0], box), image()[box.slices])
+    with opened(plain) as hdus:
+        os.truncate(plain, hdus[0].fileinfo()["datLoc"] + 4 * (70 * 27 + box.x0))
+        with pytest.raises(OSError, match="within row 27 of"):
+            section(hdus[0], box)
 
 
 def pack_zip(path, content):

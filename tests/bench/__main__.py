@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from tests.bench.efficiency import bench_efficiency
+from tests.bench.ingest import bench_ingest
+from tests.bench.ingest_memory import bench_ingest_memory
 from tests.bench.memory import bench_memory
 from tests.bench.stamps import bench_stamps
 from tests.bench.storage import bench_storage
@@ -14,6 +16,8 @@ BENCHES = {
     "memory": bench_memory,
     "efficiency": bench_efficiency,
     "storage": bench_storage,
+    "ingest": bench_ingest,
+    "ingest_memory": bench_ingest_memory,
 }
 
 

@@ -4,17 +4,22 @@ Owns the tables of readers by name. A reader takes one input of the run file and
 returns an `Exposure`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from survey_classifier.mosaic.exposure import Exposure, MosaicInput
-from survey_classifier.mosaic.readers.euclid import newest, open_euclid_ero, open_euclid_mer
+from survey_classifier.mosaic.readers.euclid import (
+    companions,
+    newest,
+    open_euclid_ero,
+    open_euclid_mer,
+)
 from survey_classifier.mosaic.readers.fits import open_fits
 from survey_classifier.mosaic.readers.hsc import open_hsc
 from survey_classifier.mosaic.readers.sdss import open_sdss
 
-__all__ = ["READERS", "SELECT"]
+__all__ = ["COMPANIONS", "READERS", "SELECT"]
 
 READERS: Mapping[str, Callable[[MosaicInput, Path], Exposure]] = MappingProxyType(
     {
@@ -30,3 +35,7 @@ SELECT: Mapping[str, Callable[[Sequence[Path]], list[Path]]] = MappingProxyType(
     {"euclid-mer": newest}
 )
 """Function that leaves out superseded files of an input, by reader; others take every file."""
+COMPANIONS: Mapping[str, Callable[[Iterable[Path]], Mapping[Path, tuple[Path, ...]]]] = (
+    MappingProxyType({"euclid-mer": companions})
+)
+"""Function that finds the files that images are read with, by reader; others read one file."""

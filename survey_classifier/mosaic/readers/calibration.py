@@ -167,7 +167,7 @@ def calibrated(
     Parameters
     ----------
     counts
-        ``(y, x)``; NaN or infinite where there is no data.
+        ``(y, x)``, changed in place if they are float32; NaN or infinite where there is no data.
     scale
         What counts are multiplied with; see `njy_per_count`.
     mask
@@ -178,15 +178,17 @@ def calibrated(
         variance is not known; a weight that is not positive also says that there is no data.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what overflows is no data
-        flux = counts.astype(np.float32, copy=False) * np.float32(scale)
+        flux = counts.astype(np.float32, copy=False)
+        flux *= np.float32(scale)
         variance = None if noise is None else _variance(*noise, scale)
     empty = ~np.isfinite(flux) | ((mask & np.uint8(MaskBit.NO_DATA)) != 0)
     if noise is not None and noise[0] == "weight":
         empty |= ~(noise[1] > 0)
-    flux[empty] = np.nan
-    mask[empty] |= np.uint8(MaskBit.NO_DATA)
-    if variance is not None:
-        variance[empty] = np.nan
+    if empty.any():
+        flux[empty] = np.nan
+        mask[empty] |= np.uint8(MaskBit.NO_DATA)
+        if variance is not None:
+            variance[empty] = np.nan
     return Window(flux, mask, variance)
 
 
@@ -194,10 +196,13 @@ def _variance(kind: NoiseKind, plane: npt.NDArray[Any], scale: float) -> npt.NDA
     """Return the variance in the band's unit; NaN where the plane does not say it."""
     known = plane.astype(np.float32, copy=False)
     if kind == "rms":
-        variance = np.square(known * np.float32(scale))
+        variance = np.square(np.maximum(known, 0) * np.float32(scale))
     elif kind == "weight":
         variance = np.float32(scale) ** 2 / known
     else:
         variance = known * np.float32(scale) ** 2
-    variance[~((known > 0) & (variance > 0) & (variance < np.inf))] = np.nan
+    # NaN fails these comparisons, as it should.
+    unknown = ~((variance > 0) & (variance < np.inf))
+    if unknown.any():
+        variance[unknown] = np.nan
     return variance

@@ -13,7 +13,7 @@ Files made again have a newer time-stamp; the newest of each kind is meant.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +45,7 @@ from survey_classifier.mosaic.readers.piece import (
 __all__ = [
     "EroExposure",
     "MerExposure",
+    "companions",
     "mask_of_flags",
     "newest",
     "open_euclid_ero",
@@ -211,6 +212,35 @@ def newest(paths: Sequence[Path]) -> list[Path]:
         or match["band"] is None
         or latest[match["band"], match["tile"]] == match["time"]
     ]
+
+
+def companions(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
+    """Return the files of noise and flags beside images of MER tiles, of any time-stamp.
+
+    Each folder is listed once, so this is quick for a whole survey.
+
+    Parameters
+    ----------
+    paths
+        Images, in any order.
+
+    Returns
+    -------
+    dict
+        Of every image, the files that it may be read with.
+    """
+    keyed = [(path, MER_NAME.fullmatch(path.name)) for path in paths]
+    beside: dict[tuple[Path, str | None, str], list[Path]] = {}
+    for folder in {path.parent for path, _ in keyed}:
+        for file in sorted(folder.glob("EUC_MER_MOSAIC-*_TILE*")):
+            if (match := MER_NAME.fullmatch(file.name)) is not None:
+                beside.setdefault((folder, match["of"], match["tile"]), []).append(file)
+    return {
+        path: ()
+        if match is None
+        else tuple(beside.get((path.parent, match["band"], match["tile"]), ()))
+        for path, match in keyed
+    }
 
 
 def mask_of_flags(flags: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

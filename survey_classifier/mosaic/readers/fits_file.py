@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 N_SAMPLES, SAMPLE_BYTES = 32, 2**16
+STRIP_BYTES = 2**20
+"""What is read of an image at once: it fits the caches."""
+MAX_GAP_BYTES = 2**15
+"""Bytes between the rows of a window up to which they are read, too: that takes less time than a
+call for each row, and the system reads ahead anyway."""
 
 
 @contextmanager
@@ -75,11 +80,12 @@ def opened_to_describe(path: Path) -> Iterator[fits.HDUList]:
     MosaicError
         Also if the file is shorter than its headers say.
     """
-    with warnings.catch_warnings(), opened(path) as hdus:
+    with warnings.catch_warnings():
         # `_require_whole` says it, once.
         warnings.filterwarnings("ignore", message="File may have been truncated")
-        _require_whole(hdus, path)
-        yield hdus
+        with opened(path) as hdus:
+            _require_whole(hdus, path)
+            yield hdus
 
 
 def _require_whole(hdus: fits.HDUList, path: Path) -> None:
@@ -144,18 +150,30 @@ def section(hdu: Any, box: Box) -> npt.NDArray[Any]:  # noqa: ANN401 - any image
     OSError
         If the file ends before the window does, or a compressed tile of it is damaged.
     """
-    if not _is_plain(hdu):
-        return _section_by_astropy(hdu, box)
-    # astropy makes an array of each row first, which takes five times as long as this.
-    info, width = hdu.fileinfo(), hdu.shape[1]
+    return _section_of_plain(hdu, box) if _is_plain(hdu) else _section_by_astropy(hdu, box)
+
+
+def _section_of_plain(hdu: Any, box: Box) -> npt.NDArray[Any]:  # noqa: ANN401 - any image HDU
+    """Read a window of an image whose bytes are its pixels, several rows at a time."""
+    # astropy makes an array of each row first, which takes up to ten times as long as this.
+    info, (height, width) = hdu.fileinfo(), box.shape
     pixels = np.empty(box.shape, dtype=np.dtype(fits.BITPIX2DTYPE[hdu.header["BITPIX"]]))
     stored = pixels.dtype.newbyteorder(">")
-    for row, y in enumerate(range(box.y0, box.y1)):
-        info["file"].seek(info["datLoc"] + (y * width + box.x0) * stored.itemsize)
-        raw = info["file"].read(box.shape[1] * stored.itemsize)
-        if len(raw) < pixels[row].nbytes:
-            raise OSError(f"it ends within row {y} of its image")
-        pixels[row] = np.frombuffer(raw, dtype=stored)
+    n_bytes, row_bytes = stored.itemsize, hdu.shape[1] * stored.itemsize
+    is_dense = row_bytes - width * n_bytes <= MAX_GAP_BYTES
+    at_once = max(STRIP_BYTES // row_bytes, 1) if is_dense else 1
+    for first in range(0, height, at_once):
+        n_rows, y = min(at_once, height - first), box.y0 + first
+        wanted = (n_rows - 1) * row_bytes + width * n_bytes
+        info["file"].seek(info["datLoc"] + y * row_bytes + box.x0 * n_bytes)
+        raw = info["file"].read(wanted)
+        if len(raw) < wanted:
+            row = y + (box.x0 * n_bytes + len(raw)) // row_bytes
+            raise OSError(f"it ends within row {row} of its image")
+        strip: npt.NDArray[Any] = np.ndarray(
+            (n_rows, width), stored, raw, strides=(row_bytes, n_bytes)
+        )
+        pixels[first : first + n_rows] = strip
     return pixels
 
 
@@ -229,7 +247,9 @@ def _named(hdus: fits.HDUList, name: str | int, path: Path) -> int:
     if isinstance(name, int):
         found = [name] if 0 <= name < len(names) else []
     else:
-        found = [index for index, other in enumerate(names) if other == name.strip().upper()]
+        # As in FITS, upper and lower case are alike.
+        wanted = name.strip().upper()
+        found = [index for index, other in enumerate(names) if other.strip().upper() == wanted]
     if len(found) == 1:
         return found[0]
     if found:

@@ -270,7 +270,9 @@ def many_hdus(path):
     return path
 
 
-@pytest.mark.parametrize(("hdu", "value"), [(None, 1), (1, 1), (2, 2), ("other", 3), ("OTHER", 3), (3, 3)])
+@pytest.mark.parametrize(
+    ("hdu", "value"), [(None, 1), (1, 1), (2, 2), ("other", 3), ("OTHER", 3), (3, 3)]
+)
 def test_an_hdu_by_name_or_number(tmp_path, hdu, value):
     path = many_hdus(tmp_path / "g.fits")
     assert opened(path, hdu=hdu).read(WHOLE).flux[0, 0] == value

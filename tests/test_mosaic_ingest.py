@@ -16,14 +16,10 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic import blueprint, layout, store, writer
 from survey_classifier.mosaic import ingest as ingest_module
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.ingest import (
-    carry_out,
-    ingest_mosaics,
-    plan_ingests,
-    plan_or_open,
-)
+from survey_classifier.mosaic.ingest import carry_out, ingest_mosaics
 from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.mosaic.pixels import MaskBit
+from survey_classifier.mosaic.planning import plan_ingests, plan_or_open
 from survey_classifier.mosaic.readers.fits import open_fits
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter

@@ -15,11 +15,10 @@ from survey_classifier.mosaic.pixels import UNUSABLE, BandInfo
 from survey_classifier.mosaic.store import SHARD_PX, Mosaic
 from survey_classifier.mosaic.writer import Layout, MosaicWriter
 from survey_classifier.run import serial
-from survey_classifier.run.classify import _Work
 from survey_classifier.run.describe import describe
-from survey_classifier.run.listener import Listener
 from survey_classifier.run.opened import mosaic_of
 from survey_classifier.run.survey_messages import PlanMessage, parsed
+from survey_classifier.run.work import announcement
 from tests import small_run
 from tests.test_run_classify import assert_same_rows, rows_of
 
@@ -169,7 +168,7 @@ def test_the_catalog_names_every_mosaic_and_a_part_its_own(pieces, reference):
 def test_the_plan_can_be_announced_and_said(pieces):
     run = pieces.over("*.zarr")
     laid_out = plan(run)
-    message = parsed(PlanMessage, _Work(laid_out, {"west.r000-c000"}, Listener())._announcement())
+    message = parsed(PlanMessage, announcement(laid_out, {"west.r000-c000"}))
     assert len(message.tiles) == 14
     assert sum(tile.n_sources for tile in message.tiles) == 240
     assert [tile.tile for tile in message.tiles if tile.done] == ["west.r000-c000"]

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from survey_classifier.errors import ConfigError
 from survey_classifier.membership.color import deredden, red_sequence_gz
-from survey_classifier.mosaic.ingest import plan_ingests
 from survey_classifier.mosaic.pixels import MaskBit
+from survey_classifier.mosaic.planning import plan_ingests
 from survey_classifier.run.config import read_run
 from survey_classifier.sources.redshifts import read_redshifts
 from survey_classifier.sources.table import read_sources

@@ -1,44 +1,46 @@
-"""From image files to mosaics: check, compose, write, resume.
+"""From image files to mosaics: check, compose, write.
 
-Owns the order of the work. Does not own which files there are (``inputs``), the plan
-(``layout``), which image fills which pixel (``compose``) nor the layout on disk (``store``).
+Owns the order of the work, and how much of it is done at once. Does not own what is to be done
+(``planning``), which image fills which pixel (``compose``) nor the layout on disk (``store``).
 
 Nothing is created before every input was opened and found usable. Then each shard of each band
-is composed, written once and recorded with what it was made of. A second call makes only the
-shards that are missing, or of which the files are others than before: so a killed ingest is
-resumed, and a band or an image that came later is added.
+is composed, written once and recorded with what it was made of.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSet, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import numpy as np
+import numpy.typing as npt
 from astropy.wcs import WCS
 
 from survey_classifier.errors import ConfigError, MosaicError
 from survey_classifier.geometry import Box, TileGrid
 from survey_classifier.mosaic.compose import Placed, compose
 from survey_classifier.mosaic.exposure import Exposure
-from survey_classifier.mosaic.inputs import (
-    MosaicSettings,
-    StoreInputs,
-    grouped_inputs,
-    mosaic_stores,
-    require_files,
-)
-from survey_classifier.mosaic.layout import IngestPlan, lay_out
+from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.place import Place
+from survey_classifier.mosaic.planning import plan_or_open
 from survey_classifier.mosaic.readers.soundness import has_data, require_checksum
 from survey_classifier.mosaic.regrid import RESAMPLING_BYTES
 from survey_classifier.mosaic.store import SHARD_PX, Mosaic
-from survey_classifier.mosaic.writer import MosaicWriter, is_finished
+from survey_classifier.mosaic.writer import MosaicWriter
 
-__all__ = ["carry_out", "ingest_mosaics", "plan_ingests", "plan_or_open"]
+__all__ = [
+    "carry_out",
+    "faults",
+    "ingest_mosaics",
+    "n_threads",
+    "shard_bytes",
+]
 
 BYTES_PER_SHARD_PX = 64
 """Memory of a shard for each of its pixels, from reading to writing."""
@@ -74,98 +76,6 @@ def ingest_mosaics(
     return carry_out(plan_or_open(settings, folder), progress)
 
 
-def plan_ingests(settings: MosaicSettings, folder: Path) -> list[IngestPlan]:
-    """Open every input and lay out the mosaics.
-
-    Parameters
-    ----------
-    settings
-        The ``[mosaic]`` table.
-    folder
-        What its paths are relative to.
-
-    Raises
-    ------
-    MosaicError
-        If there are no inputs, or one cannot be used.
-    """
-    if not settings.inputs:
-        raise MosaicError(f"no store at {settings.store} and no [[mosaic.inputs]] to make it of")
-    groups = grouped_inputs(settings, folder)
-    require_files(groups, settings, folder)
-    return [_checked(lay_out(settings, group)) for group in groups]
-
-
-def plan_or_open(settings: MosaicSettings, folder: Path) -> list[IngestPlan | Mosaic]:
-    """Return the mosaics that are finished, and of the others what their ingest will do.
-
-    A finished store does not need its images: if none of them is there any more, it is opened.
-
-    Parameters
-    ----------
-    settings
-        The ``[mosaic]`` table of a run file.
-    folder
-        What its paths are relative to.
-
-    Raises
-    ------
-    MosaicError
-        If an input cannot be used, or a finished store was made of files that are gone.
-    """
-    stores = mosaic_stores(settings, folder)
-    groups = {group.store: group for group in _groups(settings, folder)}
-    if settings.inputs and not _all_finished(stores):
-        require_files(list(groups.values()), settings, folder)
-    found: list[IngestPlan | Mosaic] = []
-    for store in sorted({*stores, *groups}):
-        group = groups.get(store)
-        if group is None or not group.files:
-            found.append(_opened(store, settings, folder))
-            continue
-        plan = _checked(lay_out(settings, group))
-        found.append(Mosaic.open(store) if _is_up_to_date(plan) else plan)
-    return found
-
-
-def _groups(settings: MosaicSettings, folder: Path) -> list[StoreInputs]:
-    return grouped_inputs(settings, folder) if settings.inputs else []
-
-
-def _all_finished(stores: Sequence[str]) -> bool:
-    return all(Place.of(store).exists() and is_finished(store) for store in stores)
-
-
-def _opened(store: str, settings: MosaicSettings, folder: Path) -> Mosaic:
-    """Open a store that has no files any more."""
-    if not Place.of(store).exists() and settings.inputs:
-        plan_ingests(settings, folder)  # says which input has no file
-    return Mosaic.open(store)
-
-
-def _is_up_to_date(plan: IngestPlan) -> bool:
-    """Return whether the store is sealed and every shard is made of what it is planned to be."""
-    if not Place.of(plan.store).exists():
-        return False
-    writer = MosaicWriter.open(plan.store)
-    return writer.is_sealed_as(plan.layout) and next(writer.pending(plan.inputs), None) is None
-
-
-def _checked(plan: IngestPlan) -> IngestPlan:
-    """Refuse an ingest whose store was made of images that are gone: they would be erased."""
-    if not Place.of(plan.store).exists():
-        return plan
-    made_of = MosaicWriter.files_of(plan.store)
-    for band in plan.bands:
-        gone = set(made_of.get(band.name, ())) - set(band.source_files) - set(plan.superseded)
-        if gone:
-            raise MosaicError(
-                f"band {band.name} of {plan.store} was made of {min(gone)} too, which is not "
-                "among the inputs any more; bring it back, or remove the store"
-            )
-    return plan
-
-
 @dataclass(frozen=True)
 class _Shard:
     """The work of one shard; a value that travels to where it is done."""
@@ -184,6 +94,8 @@ def carry_out(
     laid_out: Sequence[IngestPlan | Mosaic],
     progress: Progress | None = None,
     executor: Executor | None = None,
+    *,
+    checked: bool = False,
 ) -> list[Mosaic]:
     """Do what `plan_or_open` found to be done.
 
@@ -196,6 +108,8 @@ def carry_out(
     executor
         Where to work, such as a Dask client's; by default threads of this process, as many as
         the memory allows.
+    checked
+        Whether `faults` found the images sound already.
 
     Raises
     ------
@@ -205,25 +119,28 @@ def carry_out(
     plans = [plan for plan in laid_out if isinstance(plan, IngestPlan)]
     writers = [MosaicWriter.open_or_create(plan.store, plan.layout) for plan in plans]
     shards = [shard for plan, writer in zip(plans, writers, strict=True)
-              for shard in _pending(plan, writer)]  # fmt: skip
+              for shard in _pending(plan, writer, plan.inputs)]  # fmt: skip
     total = sum(len(writer.bands) * writer.shard_grid.n_rows * writer.shard_grid.n_cols
                 for writer in writers)  # fmt: skip
     with _workers(plans, executor) as pool:
-        _finish_all([pool.submit(_require_sound, image) for image in _used(shards)], None, 0, 0)
+        images = [] if checked else _used(shards)
+        _finish_all([pool.submit(_require_sound, image) for image in images], None, 0, 0)
         futures = [pool.submit(_write_shard, shard) for shard in shards]
         _finish_all(futures, progress, total - len(shards), total)
     made = {plan.store: writer.finish() for plan, writer in zip(plans, writers, strict=True)}
     return [made[item.store] if isinstance(item, IngestPlan) else item for item in laid_out]
 
 
-def _pending(plan: IngestPlan, writer: MosaicWriter) -> Iterator[_Shard]:
-    """Yield the shards to be made."""
+def _pending(
+    plan: IngestPlan, writer: MosaicWriter, planned: Mapping[str, npt.NDArray[np.uint64]]
+) -> Iterator[_Shard]:
+    """Yield the shards to be made, of all or of some of the plan's inputs."""
     token = uuid4().hex
     images = {band.name: plan.images_of(band.name) for band in plan.bands}
-    for band, box in writer.pending(plan.inputs):
+    for band, box in writer.pending(planned):
         reaching = tuple(image for image in images[band] if image.box.intersection(box))
         row, col = box.y0 // SHARD_PX, box.x0 // SHARD_PX
-        inputs = int(plan.inputs[band][row, col])
+        inputs = int(planned[band][row, col])
         yield _Shard(plan.store, token, plan.grid.wcs, band, box, reaching, inputs)
 
 
@@ -231,6 +148,55 @@ def _used(shards: Sequence[_Shard]) -> list[Exposure]:
     """Return the images that shards are made of, each once."""
     images = {image.exposure.identity: image.exposure for shard in shards for image in shard.images}
     return list(images.values())
+
+
+def faults(plans: Sequence[IngestPlan], sound: MutableSet[str]) -> dict[Path, str]:
+    """Return what is wrong with images that some ingests would read.
+
+    Parameters
+    ----------
+    plans
+        The ingests.
+    sound
+        Identities of images that were found sound before, to which others are added.
+
+    Returns
+    -------
+    dict of Path to str
+        Of each image that is damaged or empty, why it cannot be used.
+    """
+    images = {
+        exposure.identity: exposure
+        for plan in plans
+        for exposure in _to_read(plan)
+        if exposure.identity not in sound
+    }
+    with ThreadPoolExecutor(max_workers=_n_cpu()) as pool:
+        checks = [(image.path, pool.submit(_fault, image)) for image in images.values()]
+        _finish_all([check for _, check in checks], None, 0, 0)
+    found = {path: fault for path, check in checks if (fault := check.result()) is not None}
+    sound |= {name for name, image in images.items() if image.path not in found}
+    return found
+
+
+def _fault(exposure: Exposure) -> str | None:
+    """Return why an image cannot be used."""
+    try:
+        _require_sound(exposure)
+    except MosaicError as error:
+        return str(error)
+    return None
+
+
+def _to_read(plan: IngestPlan) -> list[Exposure]:
+    """Return the images of the shards to be made."""
+    if not Place.of(plan.store).exists():
+        return [image.exposure for image in plan.images]
+    writer = MosaicWriter.open(plan.store)
+    new = writer.new_bands(plan.layout)
+    of_new = [image.exposure for image in plan.images if image.exposure.band.name in new]
+    others = {band: inputs for band, inputs in plan.inputs.items() if band not in new}
+    return of_new + _used(list(_pending(plan, writer, others)))
 
 
 def _require_sound(exposure: Exposure) -> None:
@@ -253,7 +219,7 @@ def _writer(store: str, token: str) -> MosaicWriter:  # noqa: ARG001 - the token
 
 
 def _finish_all(
-    futures: Sequence["Future[None]"], progress: Progress | None, done: int, total: int
+    futures: Sequence["Future[Any]"], progress: Progress | None, done: int, total: int
 ) -> None:
     """Wait for work, and drop what has not begun when one of them fails."""
     try:
@@ -292,16 +258,32 @@ def n_threads(plan: IngestPlan) -> int:
     ConfigError
         If not even one shard fits.
     """
+    return min(_n_cpu(), plan.memory_bytes // shard_bytes(plan))
+
+
+def shard_bytes(plan: IngestPlan) -> int:
+    """Return the memory that one shard of an ingest takes.
+
+    Parameters
+    ----------
+    plan
+        The ingest.
+
+    Raises
+    ------
+    ConfigError
+        If that is more than the ingest may take.
+    """
     height, width = TileGrid(plan.shape, SHARD_PX).tile(0, 0).core.shape
-    shard_bytes = height * width * BYTES_PER_SHARD_PX
+    n_bytes = height * width * BYTES_PER_SHARD_PX
     if any(image.offset is None for image in plan.images):
-        shard_bytes += RESAMPLING_BYTES
-    if shard_bytes > plan.memory_bytes:
+        n_bytes += RESAMPLING_BYTES
+    if n_bytes > plan.memory_bytes:
         raise ConfigError(
             f"memory_mib = {plan.memory_bytes >> 20} is too little for the ingest of {plan.store}: "
-            f"a shard takes {shard_bytes / 2**20:.0f}; give more"
+            f"a shard takes {n_bytes / 2**20:.0f}; give more"
         )
-    return min(_n_cpu(), plan.memory_bytes // shard_bytes)
+    return n_bytes
 
 
 def _n_cpu() -> int:

@@ -219,9 +219,7 @@ def _newest(store: str, files: Sequence[tuple[MosaicInput, Path]]) -> StoreInput
     return StoreInputs(store, tuple(kept), tuple(superseded))
 
 
-def matching_files(
-    entry: MosaicInput, folder: Path
-) -> Iterable[tuple[Path, Mapping[str, str]]]:
+def matching_files(entry: MosaicInput, folder: Path) -> Iterable[tuple[Path, Mapping[str, str]]]:
     """Yield the files that an input names or its pattern fits, with what its words stand for.
 
     Parameters

@@ -134,7 +134,7 @@ def _inputs(images: Sequence[Placed], shards: TileGrid, row: int, col: int) -> i
     return int.from_bytes(state.digest()[:8])
 
 
-def lay_out(settings: MosaicSettings, group: StoreInputs) -> IngestPlan:
+def lay_out(settings: MosaicSettings, group: StoreInputs, *, partial: bool = False) -> IngestPlan:
     """Open the files of a store and lay out its mosaic.
 
     Parameters
@@ -143,6 +143,8 @@ def lay_out(settings: MosaicSettings, group: StoreInputs) -> IngestPlan:
         The ``[mosaic]`` table.
     group
         One store and its files.
+    partial
+        Whether more files are to come: then its bands need not share any sky yet.
 
     Raises
     ------
@@ -167,7 +169,8 @@ def lay_out(settings: MosaicSettings, group: StoreInputs) -> IngestPlan:
         group.store, grid, bands, images, territory, settings.quantize,
         settings.memory_mib * 2**20, group.superseded,
     )  # fmt: skip
-    _require_overlap(plan)
+    if not partial:
+        _require_overlap(plan)
     return plan
 
 
@@ -183,6 +186,13 @@ def _grid(settings: MosaicSettings, exposures: Sequence[Exposure]) -> PixelGrid:
         return own_grid(settings.center_deg, settings.size_px, settings.scale)
     if settings.extent == "inputs":
         return mosaic_grid(exposures, settings.scale)
+    areas = sorted({e.territory.name for e in exposures if e.territory is not None})
+    if len(areas) > 1:
+        raise MosaicError(
+            f"extent = 'survey' is the grid of one area, but the files of {settings.store} are of "
+            f"{areas[0]} and {areas[1]}; sort them by a {{word}} in store, or give center_deg and "
+            "size_px"
+        )
     grid = exposures[0].survey_grid
     if grid is None:
         raise MosaicError(

@@ -1,7 +1,8 @@
 """The cluster driver: the tile kernel in one Dask graph.
 
-Owns where workers come from, the shape of the graph and the events that tell the dashboard of
-each tile. Does not own the kernel (``tile``) nor the dashboard's page (``monitor``).
+Owns where workers come from, for tiles and for an ingest, the shape of the graph and the events
+that tell the dashboard of each tile. Does not own the kernel (``tile``) nor the dashboard's page
+(``monitor``).
 
 A tile is two tasks: ``cut`` (reading and cutting) and ``finish`` (scoring, evidence, writing),
 the second bound to the resource SCORER, of which a worker process has one. All tiles go in one
@@ -16,6 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import lru_cache
@@ -27,17 +29,20 @@ import dask
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from distributed import Client, Future, LocalCluster, as_completed, get_worker
+from distributed.cfexecutor import ClientExecutor
 from distributed.scheduler import KilledWorker
 
 from survey_classifier.errors import ClusterError, TileError
 from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.mosaic.ingest import n_threads, shard_bytes
+from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.run.config import ClusterSettings
 from survey_classifier.run.opened import mosaic_of
 from survey_classifier.run.survey_messages import SCORER, TILE_TOPIC
 from survey_classifier.run.task import TileContext, TileFailure, TileReceipt, TileTask
 from survey_classifier.run.tile import CutTile, cut_tile, finish_tile
 
-__all__ = ["check_memory", "open_client", "run_on_client"]
+__all__ = ["check_memory", "ingest_executor", "open_client", "run_on_client"]
 
 MONITOR = "survey_classifier.run.monitor"
 OPENMP = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -46,13 +51,15 @@ CONNECT_SECONDS = 20
 
 
 @contextmanager
-def open_client(settings: ClusterSettings) -> Iterator[Client]:
+def open_client(settings: ClusterSettings, *, scores: bool = True) -> Iterator[Client]:
     """Start or join the cluster of a run, and leave it at the end.
 
     Parameters
     ----------
     settings
         The ``[cluster]`` table; its kind is ``local``, ``cuda`` or a scheduler's address.
+    scores
+        Whether a worker that may score is needed.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def open_client(settings: ClusterSettings) -> Iterator[Client]:
             start = _local if settings.kind == "local" else _cuda
             client = stack.enter_context(Client(stack.enter_context(start(settings))))
         else:
-            client = stack.enter_context(_connect(settings.kind))
+            client = stack.enter_context(_connect(settings.kind, scores=scores))
         yield client
 
 
@@ -130,7 +137,7 @@ def _cuda(settings: ClusterSettings) -> LocalCluster:
         ) from error
 
 
-def _connect(address: str) -> Client:
+def _connect(address: str, *, scores: bool) -> Client:
     """Return a client of a scheduler that runs already."""
     try:
         client = Client(address, timeout=CONNECT_SECONDS)
@@ -140,6 +147,8 @@ def _connect(address: str) -> Client:
             "kind is serial, local, cuda, or the address of one such as tcp://host:8786"
         ) from error
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if not scores and workers:
+        return client
     if not any(worker["resources"].get(SCORER) for worker in workers):
         client.close()
         raise ClusterError(
@@ -172,6 +181,52 @@ def check_memory(client: Client, tile_bytes: int) -> None:
                 f"worker {address} has {worker['memory_limit'] / 2**30:.1f} GiB, but "
                 f"{worker['nthreads']} threads need {need / 2**30:.1f} GiB for tiles of "
                 f"{tile_bytes / 2**30:.2f} GiB; use smaller tiles.size_px or fewer cluster.threads"
+            )
+
+
+@contextmanager
+def ingest_executor(
+    settings: ClusterSettings, plans: Sequence[IngestPlan]
+) -> Iterator[ClientExecutor]:
+    """Start or join a cluster that makes shards, and leave it at the end.
+
+    Parameters
+    ----------
+    settings
+        The ``[cluster]`` table; its kind is ``local`` or a scheduler's address.
+    plans
+        What is to be ingested, at least one.
+
+    Raises
+    ------
+    ConfigError
+        If an ingest may not take the memory of a single shard.
+    ClusterError
+        If there is no such cluster, its workers have too little memory, or they are lost.
+    """
+    # A worker started here shares the memory that the ingest may take among its threads.
+    threads = min(map(n_threads, plans))
+    here = settings.model_copy(update={"threads": min(settings.threads or threads, threads)})
+    try:
+        with open_client(here, scores=False) as client:
+            _check_shards(client, max(map(shard_bytes, plans)))
+            yield client.get_executor(retries=RETRIES)
+    except (KilledWorker, CancelledError) as error:
+        raise ClusterError(
+            f"the workers of {settings.kind} were lost ({error}), out of memory perhaps; run it "
+            "again: finished shards stay"
+        ) from error
+
+
+def _check_shards(client: Client, n_bytes: int) -> None:
+    """Refuse workers whose threads would need more memory for shards than there is."""
+    for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+        need = n_bytes * worker["nthreads"]
+        if worker["memory_limit"] and need > worker["memory_limit"]:
+            raise ClusterError(
+                f"worker {address} has {worker['memory_limit'] / 2**30:.1f} GiB, but its "
+                f"{worker['nthreads']} threads need {need / 2**30:.1f} GiB for a shard each; "
+                "start it with fewer --nthreads or more --memory-limit"
             )
 
 

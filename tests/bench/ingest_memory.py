@@ -17,7 +17,8 @@ RUN = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from survey_classifier.mosaic.ingest import carry_out, plan_or_open, shard_bytes
+from survey_classifier.mosaic.ingest import carry_out, shard_bytes
+from survey_classifier.mosaic.planning import plan_or_open
 from survey_classifier.mosaic.inputs import MosaicSettings
 folder = Path(sys.argv[1])
 plans = plan_or_open(MosaicSettings.model_validate_json(sys.argv[2]), folder)

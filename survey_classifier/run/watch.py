@@ -1,0 +1,280 @@
+"""Watching a folder: files are ingested and their sources classified as they arrive.
+
+Owns the rounds: what is made of the files that have arrived by then, and when to stop. Does not
+own when a file counts (``mosaic.arrivals``), the ingest nor the work on tiles.
+
+A round ingests the stores whose files are others than before, plans the run on all stores that
+have the checkpoint's bands, works on the tiles of which pixels or sources changed, and publishes.
+The last round is the run that would have been with all files from the start: every shard is made
+again when its images change, every tile when its shards do. Only what each round needs is waited
+for; sources that no store holds yet are published as such.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from survey_classifier.catalog.parts import done_parts
+from survey_classifier.errors import ConfigError, MosaicError, SourcesError
+from survey_classifier.mosaic.arrivals import (
+    Arrivals,
+    Version,
+    has_fixed_grid,
+    require_steady_grid,
+    require_way_into,
+)
+from survey_classifier.mosaic.ingest import carry_out, faults
+from survey_classifier.mosaic.inputs import StoreInputs, grouped_inputs
+from survey_classifier.mosaic.layout import IngestPlan
+from survey_classifier.mosaic.pixels import Described
+from survey_classifier.mosaic.place import Place
+from survey_classifier.mosaic.planning import plan_store
+from survey_classifier.mosaic.store import Mosaic
+from survey_classifier.mosaic.writer import MosaicWriter
+from survey_classifier.run.claim import check_place, claimed
+from survey_classifier.run.config import RunConfig, as_run
+from survey_classifier.run.listener import Listener
+from survey_classifier.run.plan import Inputs, plan, read_inputs
+from survey_classifier.run.receipt import RunReceipt
+from survey_classifier.run.work import Workers, work_off
+
+__all__ = ["POLL_SECONDS", "Watched", "watch"]
+
+POLL_SECONDS = 5.0
+"""Between two looks; a file that rests for so long while it is copied is looked at too early, and
+again when it has grown."""
+NOWHERE = ""
+"""Stands for a store where a line is of all of them."""
+N_NAMED = 3
+"""Mosaics that a line names."""
+Files = tuple[tuple[Path, Version], ...]
+"""The images of a store, each with its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a watch has come to when it ended."""
+
+    receipt: RunReceipt | None
+    """Of the last round, None if nothing could be classified."""
+    undone: tuple[str, ...]
+    """What was left undone, a line each: files that cannot be used, stores that lack bands."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all went well, 1 if something failed or was left undone."""
+        return 1 if self.receipt is None or self.undone else self.receipt.exit_code
+
+
+def watch(
+    run: str | Path | RunConfig,
+    folder: str | Path,
+    *,
+    cluster: str | None = None,
+    until_idle_seconds: float | None = None,
+    poll_seconds: float = POLL_SECONDS,
+    listener: Listener | None = None,
+) -> Watched:
+    """Ingest and classify files as they arrive in a folder.
+
+    Parameters
+    ----------
+    run
+        A run file, or one that was read already.
+    folder
+        Where files come to; the paths of the run's inputs lead into it.
+    cluster
+        Takes the place of ``cluster.kind``: ``serial``, ``local``, ``cuda`` or an address.
+    until_idle_seconds
+        End when nothing has changed for so long; by default only Ctrl-C ends it.
+    poll_seconds
+        Between two looks at the folder. A file counts when it has not changed between two.
+    listener
+        Told of the progress.
+
+    Returns
+    -------
+    Watched
+        The last receipt, and what was left undone.
+
+    Raises
+    ------
+    InputError
+        Of the kind that fits: the run cannot be done, or its mosaics would depend on the order in
+        which files arrive.
+    ClusterError
+        If the cluster cannot be used.
+    LostSourcesError
+        If the catalog would not hold each source once.
+    """
+    config = as_run(run)
+    if config.sources.detect:
+        raise ConfigError(
+            "sources.detect = true finds sources when all images are there: give sources.path to "
+            "watch a folder, or classify without --watch at the end"
+        )
+    require_steady_grid(config.mosaic)
+    require_way_into(Path(folder), config.mosaic, config.folder)
+    told = Listener() if listener is None else listener
+    settings = config.cluster_on(cluster)
+    inputs = read_inputs(config)
+    check_place(config, settings)
+    with claimed(config), Workers(settings, told) as workers:
+        done_parts(config.parts_folder, inputs.fingerprint)  # refuses those of another run
+        rounds = _Rounds(inputs, workers, told)
+        told.say(f"watching {folder}; Ctrl-C ends it")
+        quiet_since = time.monotonic()
+        longest = math.inf if until_idle_seconds is None else until_idle_seconds
+        while True:
+            changed = rounds.arrivals.look()
+            if rounds.go() or changed:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since >= longest:
+                break
+            time.sleep(poll_seconds)
+    return Watched(rounds.receipt, rounds.undone)
+
+
+class _Rounds:
+    """What has come of the files so far.
+
+    Parameters
+    ----------
+    inputs
+        What the run reads besides its mosaics.
+    workers
+        Who works on tiles.
+    listener
+        Told of the progress.
+    """
+
+    def __init__(self, inputs: Inputs, workers: Workers, listener: Listener) -> None:
+        self.arrivals = Arrivals(inputs.config.mosaic, inputs.config.folder, listener.say)
+        self.receipt: RunReceipt | None = None
+        self._inputs, self._workers, self._listener = inputs, workers, listener
+        self._seen: dict[str, Files] = {}
+        """What each store was last looked at with."""
+        self._mosaics: dict[str, Mosaic] = {}
+        self._lacking: dict[str, tuple[str, ...]] = {}
+        """The bands that each store waits for."""
+        self._wrong: dict[str, str] = {}
+        """Why each store cannot be made as it is."""
+        self._said: set[str] = set()
+        self._sound: set[str] = set()
+        self._classified: dict[str, str] = {}
+        """Digests of the mosaics that were last classified on."""
+
+    @property
+    def undone(self) -> tuple[str, ...]:
+        """What is left undone, a line each."""
+        nothing = () if self._mosaics or self._lacking else ("no image has arrived",)
+        refused = self.arrivals.refused.values()
+        return (*nothing, *refused, *self._wrong.values(), *self._waiting())
+
+    def go(self) -> bool:
+        """Do all that the files which have arrived allow; return whether there was any work."""
+        plans = self._plans()
+        try:
+            made = carry_out(plans, self._progress, checked=True) if plans else []
+        except MosaicError as error:
+            files = {file for todo in plans for i in todo.images for file in i.exposure.files}
+            if all(self.arrivals.is_as_seen(file) for file in files):
+                raise
+            self._listener.say(f"{error} (a file has changed meanwhile, so it is tried again)")
+            self._seen = {}
+            return True
+        self._mosaics |= {todo.store: mosaic for todo, mosaic in zip(plans, made, strict=True)}
+        worked = self._classify() or bool(plans)
+        for line in {*self._wrong.values(), *self._waiting()} - self._said:
+            self._said.add(line)
+            self._listener.say(line)
+        return worked
+
+    def _progress(self, done: int, total: int) -> None:
+        self._listener.progress("ingest", done, total)
+
+    def _plans(self) -> list[IngestPlan]:
+        """Return the ingests that are to be done, of images that are sound."""
+        config = self._inputs.config
+        while True:
+            groups = grouped_inputs(config.mosaic, config.folder, self.arrivals.arrived)
+            files = {group.store: self._files(group) for group in groups}
+            todo = [group for group in groups
+                    if files[group.store] != self._seen.get(group.store, ())
+                    and self._may_begin(group)]  # fmt: skip
+            plans = [found for group in todo if (found := self._plan(group)) is not None]
+            bad = faults(plans, self._sound)
+            if not bad:
+                self._seen |= {group.store: files[group.store] for group in todo}
+                return plans
+            for path, reason in bad.items():
+                self.arrivals.refuse(path, reason)
+
+    def _files(self, group: StoreInputs) -> Files:
+        return tuple((path, self.arrivals.arrived[path]) for _, path in group.files)
+
+    def _may_begin(self, group: StoreInputs) -> bool:
+        """Return whether a store may be looked at, or has to wait for more of its files."""
+        settings = self._inputs.config.mosaic
+        if not has_fixed_grid(settings):
+            there = {entry.band for entry, _ in group.files}
+            if not self._note(group.store, {entry.band for entry in settings.inputs} - there):
+                return False
+        if not Place.of(group.store).exists():
+            return True
+        made_of = {file for files in MosaicWriter.files_of(group.store).values() for file in files}
+        return not made_of & self.arrivals.coming
+
+    def _plan(self, group: StoreInputs) -> IngestPlan | None:
+        """Return what is to be done for a store, None if that is nothing."""
+        try:
+            found = plan_store(self._inputs.config.mosaic, group, partial=True)
+        except MosaicError as error:
+            self._wrong[group.store] = str(error)
+            return None
+        self._wrong.pop(group.store, None)
+        if self._note(group.store, self._bands_short(found)):
+            self._inputs.require(found)
+        if isinstance(found, IngestPlan):
+            return found
+        self._mosaics[group.store] = found
+        return None
+
+    def _bands_short(self, mosaic: Described) -> set[str]:
+        """Return which bands of the checkpoint a mosaic has not."""
+        return set(self._inputs.card.bands) - {band.name for band in mosaic.bands}
+
+    def _note(self, store: str, short: Iterable[str]) -> bool:
+        """Keep in mind which bands a store waits for; return whether there are none."""
+        self._lacking[store] = tuple(sorted(short))
+        return not self._lacking[store]
+
+    def _waiting(self) -> Iterator[str]:
+        """Yield which stores wait for which bands, in lines."""
+        stores: dict[tuple[str, ...], list[str]] = {}
+        for store, bands in sorted(self._lacking.items()):
+            stores.setdefault(bands, []).append(Place.of(store).name)
+        for bands, names in stores.items():
+            if bands:
+                some = f"{', '.join(names[:N_NAMED])}{', ...' if len(names) > N_NAMED else ''}"
+                yield f"{some} ({len(names)} mosaics) wait for images of {', '.join(bands)}"
+
+    def _classify(self) -> bool:
+        """Classify on the mosaics that have all bands, unless these are as they were."""
+        ready = [mosaic for mosaic in self._mosaics.values() if not self._bands_short(mosaic)]
+        digests = {str(mosaic.place): mosaic.digest for mosaic in ready}
+        if digests == self._classified:
+            return False
+        self._classified = digests
+        try:
+            laid_out = plan(self._inputs.config, self._inputs, ready)
+        except SourcesError as error:
+            # They may lie on what is still to come.
+            self._wrong[NOWHERE] = str(error)
+            return True
+        self._wrong.pop(NOWHERE, None)
+        self.receipt = work_off(laid_out, self._workers, self._listener)
+        self._listener.say(f"{len(ready)} mosaics so far: {self.receipt.line}")
+        return True

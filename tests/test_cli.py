@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from survey_classifier import cli
+from survey_classifier.errors import SurveyClassifierError
 from tests import small_run
 
 VERBS = ["demo", "simulate", "ingest", "inspect", "plan", "classify", "status", "publish", "train"]
@@ -296,7 +297,7 @@ def test_failures_are_exit_code_1(run, call, monkeypatch):
     from survey_classifier.run import serial
 
     def broken(*_):
-        raise cli.SurveyClassifierError("never")
+        raise SurveyClassifierError("never")
 
     monkeypatch.setattr(serial, "finish_tile", broken)
     code, _, err = call("classify", run.write())

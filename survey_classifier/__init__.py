@@ -11,14 +11,26 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "classify": "survey_classifier.run.classify",
+    "detect": "survey_classifier.run.detect",
     "ingest": "survey_classifier.run.classify",
     "plan": "survey_classifier.run.plan",
     "publish": "survey_classifier.run.classify",
     "simulate": "survey_classifier.synthetic.field",
     "train": "survey_classifier.training.fit",
+    "watch": "survey_classifier.run.watch",
 }
 
-__all__ = ["__version__", "classify", "ingest", "plan", "publish", "simulate", "train"]
+__all__ = [
+    "__version__",
+    "classify",
+    "detect",
+    "ingest",
+    "plan",
+    "publish",
+    "simulate",
+    "train",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the verb's module holds

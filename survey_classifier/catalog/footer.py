@@ -10,7 +10,7 @@ the length of strings, have one FIELD for each column in order, and no DATA.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from xml.etree import ElementTree as ET
@@ -25,6 +25,7 @@ __all__ = [
     "TILE_DIGEST_KEY",
     "Provenance",
     "footer",
+    "table_footer",
     "votable_xml",
 ]
 
@@ -108,13 +109,40 @@ def footer(
     string_widths
         For each string column, the length of its longest value (at least 1), in UTF-16 units.
     """
-    return {
-        _VERSION_KEY: "1.0",
-        _CONTENT_KEY: votable_xml(schema, provenance, n_rows, string_widths),
+    parameters = _parameters(provenance)
+    return table_footer(schema, provenance.run, parameters, n_rows, string_widths) | {
         FINGERPRINT_KEY: provenance.fingerprint,
         PROVENANCE_KEY: json.dumps(asdict(provenance)),
+    }
+
+
+def table_footer(
+    columns: Iterable[Column],
+    name: str,
+    parameters: Mapping[str, str],
+    n_rows: int,
+    string_widths: Mapping[str, int],
+) -> dict[str, str]:
+    """Return the key-value pairs that any table of ours has in its footer.
+
+    Parameters
+    ----------
+    columns
+        Columns of the file, in order.
+    name
+        Name of the table.
+    parameters
+        What the table says of where its rows come from.
+    n_rows
+        Number of rows.
+    string_widths
+        As for `footer`.
+    """
+    return {
+        _VERSION_KEY: "1.0",
+        _CONTENT_KEY: _table_xml(columns, name, parameters, n_rows, string_widths),
         # astropy cannot read a file without rows, and warns of any other, unless it finds these.
-        **{f"table::len::{name}": str(width) for name, width in string_widths.items()},
+        **{f"table::len::{column}": str(width) for column, width in string_widths.items()},
     }
 
 
@@ -125,23 +153,38 @@ def votable_xml(
 
     Takes what `footer` takes.
     """
+    parameters = _parameters(provenance)
+    return _table_xml(schema, provenance.run, parameters, n_rows, string_widths)
+
+
+def _table_xml(
+    columns: Iterable[Column],
+    name: str,
+    parameters: Mapping[str, str],
+    n_rows: int,
+    string_widths: Mapping[str, int],
+) -> str:
+    """Return the document of any table; takes what `table_footer` takes."""
     document = ET.Element(
         "VOTABLE", {"version": "1.4", "xmlns": "http://www.ivoa.net/xml/VOTable/v1.3"}
     )
     resource = ET.SubElement(document, "RESOURCE")
     ET.SubElement(resource, "COOSYS", {"ID": "icrs", "system": "ICRS"})
     # Without an ID, astropy makes one of the name, and complains when it cannot.
-    attributes = {"ID": "catalog", "name": _escaped(provenance.run), "nrows": str(n_rows)}
+    attributes = {"ID": "catalog", "name": _escaped(name), "nrows": str(n_rows)}
     table = ET.SubElement(resource, "TABLE", attributes)
-    _add_parameters(table, provenance)
-    for column in schema:
+    for key, value in parameters.items():
+        said = {"datatype": "unicodeChar", "arraysize": "*", "value": _escaped(value)}
+        ET.SubElement(table, "PARAM", {"name": _escaped(key), **said})
+    for column in columns:
         _add_field(table, column, string_widths)
     ET.indent(document)
     return ET.tostring(document, encoding="unicode")
 
 
-def _add_parameters(table: ET.Element, provenance: Provenance) -> None:
-    parameters = {
+def _parameters(provenance: Provenance) -> dict[str, str]:
+    """Return what a catalog says of its run."""
+    return {
         "run": provenance.run,
         "fingerprint": provenance.fingerprint,
         "checkpoint": provenance.checkpoint,
@@ -151,9 +194,6 @@ def _add_parameters(table: ET.Element, provenance: Provenance) -> None:
         **{f"version_{name}": version for name, version in provenance.versions.items()},
         "configuration": provenance.configuration,
     }
-    for name, value in parameters.items():
-        attributes = {"datatype": "unicodeChar", "arraysize": "*", "value": _escaped(value)}
-        ET.SubElement(table, "PARAM", {"name": _escaped(name), **attributes})
 
 
 def _add_field(table: ET.Element, column: Column, string_widths: Mapping[str, int]) -> None:

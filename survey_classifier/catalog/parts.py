@@ -29,6 +29,8 @@ from survey_classifier.errors import CatalogError, RunMismatchError
 from survey_classifier.files import replacing
 
 __all__ = [
+    "PARQUET",
+    "ROWS_PER_GROUP",
     "CatalogFile",
     "Provenance",
     "check_fingerprint",
@@ -44,7 +46,7 @@ ROWS_PER_GROUP = 65_536
 
 # Checksums tell a bit that fell over on disk from a value. The Arrow schema, which pyarrow would
 # store, holds all keys a second time and would be one more table parameter in TOPCAT.
-_FORMAT: Mapping[str, Any] = {
+PARQUET: Mapping[str, Any] = {
     "compression": "zstd",
     "store_schema": False,
     "write_page_checksum": True,
@@ -134,7 +136,7 @@ def _filled(
     stream: BinaryIO, schema: CatalogSchema, provenance: Provenance, tile_digest: str
 ) -> Iterator[CatalogFile]:
     """Yield a catalog to append to, then complete its file."""
-    with pq.ParquetWriter(stream, schema.arrow, **_FORMAT) as writer:
+    with pq.ParquetWriter(stream, schema.arrow, **PARQUET) as writer:
         catalog = CatalogFile(writer, schema)
         yield catalog
         catalog.flush()

@@ -12,12 +12,14 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from survey_classifier.errors import ConfigError
 from survey_classifier.membership.color import EXTINCTION, ColorCuts
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.model.checkpoint import SUFFIX
 from survey_classifier.mosaic.inputs import WORD, MosaicSettings, place_text
 from survey_classifier.mosaic.store import CHUNK_PX
 from survey_classifier.settings import Settings, expand_path, read_settings
+from survey_classifier.sources.detection import DetectSettings
 from survey_classifier.sources.redshifts import RedshiftColumns
 from survey_classifier.sources.table import SourceColumns
 
@@ -55,7 +57,10 @@ def _like(pattern: str, words: str) -> AfterValidator:
 class SourcesSettings(Settings):
     """The ``[sources]`` table: the list of what is to be classified."""
 
-    path: str
+    path: str | None = None
+    """The table; none where the sources are detected."""
+    detect: bool = False
+    """Whether to find the sources on the mosaic, by the ``[detect]`` table."""
     columns: SourceColumns = SourceColumns()
     system: str = "sdss"
     """Photometric system of the magnitudes, for dereddening: a key of `EXTINCTION`."""
@@ -63,6 +68,14 @@ class SourcesSettings(Settings):
     """Whether the magnitudes are free of Galactic extinction already."""
     ebv: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """E(B-V) of all sources, where the table has no column of it."""
+
+    @model_validator(mode="after")
+    def _one_list(self) -> "SourcesSettings":
+        if self.detect == (self.path is not None):
+            raise ValueError("give either path (a table of sources) or detect = true")
+        if self.detect and "columns" in self.model_fields_set:
+            raise ValueError("detected sources have columns of their own: leave columns out")
+        return self
 
     @model_validator(mode="after")
     def _known_system(self) -> "SourcesSettings":
@@ -197,6 +210,7 @@ class RunConfig(Settings):
     mosaic: MosaicSettings
     sources: SourcesSettings
     redshifts: RedshiftsSettings | None = None
+    detect: DetectSettings = DetectSettings()
     model: ModelSettings
     membership: MembershipSettings = MembershipSettings()
     tiles: TilesSettings = TilesSettings()
@@ -230,6 +244,25 @@ class RunConfig(Settings):
         text = self.model.checkpoint
         return str(self.path(text)) if text.endswith(SUFFIX) else text
 
+    def cluster_on(self, kind: str | None) -> ClusterSettings:
+        """Return the ``[cluster]`` table with another kind.
+
+        Parameters
+        ----------
+        kind
+            Takes the place of ``cluster.kind``, None for that itself.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such kind.
+        """
+        if kind is None:
+            return self.cluster
+        if not re.fullmatch(CLUSTER_KIND, kind):
+            raise ConfigError(f"cluster kind {kind!r} is none of {CLUSTER_WORDS}")
+        return self.cluster.model_copy(update={"kind": kind})
+
     @property
     def has_many_mosaics(self) -> bool:
         """Whether the run may be on several mosaics, so that a tile's name tells its mosaic.
@@ -247,6 +280,17 @@ class RunConfig(Settings):
     def catalog_path(self) -> Path:
         """The published catalog."""
         return self.out_folder / f"{self.name}.parquet"
+
+    @property
+    def detected_path(self) -> Path:
+        """The list of detected sources."""
+        return self.out_folder / "detected.parquet"
+
+    @property
+    def sources_path(self) -> Path:
+        """The list of sources, the user's or that which was detected."""
+        path = self.sources.path
+        return self.detected_path if path is None else self.path(path)
 
     @property
     def report_path(self) -> Path:
@@ -267,8 +311,10 @@ class RunConfig(Settings):
         """Return the run file with every default filled in and every path absolute."""
         content = _without_none(self.model_dump())
         for table in ("sources", "redshifts", "truth"):
-            if table in content:
+            if "path" in content.get(table, {}):
                 content[table]["path"] = str(self.path(content[table]["path"]))
+        if self.sources.detect:
+            del content["sources"]["columns"]
         mosaic = content["mosaic"]
         if "store" in mosaic:
             mosaic["store"] = place_text(mosaic["store"], self.folder)

@@ -11,10 +11,13 @@ import numpy as np
 
 from survey_classifier.catalog.parts import done_parts
 from survey_classifier.geometry import TileGrid
-from survey_classifier.mosaic.ingest import plan_or_open
+from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+from survey_classifier.model.inputs import require_mosaic
 from survey_classifier.mosaic.layout import IngestPlan
+from survey_classifier.mosaic.planning import plan_or_open
 from survey_classifier.mosaic.store import SHARD_PX, Mosaic
 from survey_classifier.run.config import RunConfig, as_run
+from survey_classifier.run.detect import require_detectable
 from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs
 
 __all__ = ["describe"]
@@ -42,6 +45,8 @@ def describe(run: str | Path | RunConfig) -> list[str]:
         Of the kind that fits: something that the run needs is missing, or does not fit.
     """
     config = as_run(run)
+    if config.sources.detect and not config.detected_path.exists():
+        return _before_detection(config)
     inputs = read_inputs(config)
     card = inputs.card
     network = f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)"
@@ -54,6 +59,23 @@ def describe(run: str | Path | RunConfig) -> list[str]:
         f"run          {config.name}, fingerprint {laid_out.fingerprint[:12]}",
         network,
         *_tiles(laid_out),
+    ]
+
+
+def _before_detection(config: RunConfig) -> list[str]:
+    """Say on what sources will be detected, after the checks that need no sources."""
+    card = read_card(resolve_checkpoint(config.checkpoint, config.folder))
+    mosaics = plan_or_open(config.mosaic, config.folder)
+    for mosaic in mosaics:
+        require_mosaic(card, mosaic, config.mosaic.bands)
+    require_detectable(config, mosaics)
+    n_to_ingest = sum(isinstance(mosaic, IngestPlan) for mosaic in mosaics)
+    return [
+        f"run          {config.name}",
+        f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)",
+        _areas(mosaics, n_to_ingest),
+        f"sources      to be detected on {_one_of(mosaics)}, above "
+        f"{config.detect.threshold_sigma:g} sigma",
     ]
 
 

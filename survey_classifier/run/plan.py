@@ -29,6 +29,7 @@ from survey_classifier.mosaic.pixels import Described
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.survey import Area, held_by, owner_of
 from survey_classifier.run.config import RunConfig, as_run
+from survey_classifier.run.detected import detected_sources, is_current
 from survey_classifier.run.sheet import PlannedTile, Sheet
 from survey_classifier.run.task import Spectra, TileContext, TileTask
 from survey_classifier.run.truth import Truth
@@ -57,6 +58,36 @@ class Inputs:
     checkpoint: Path
     checkpoint_digest: str
     card: ModelCard
+
+    @property
+    def schema(self) -> CatalogSchema:
+        """Columns of the catalog."""
+        return build_schema(self.card.classes, tuple(self.sources.mag))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that changes results and that the tiles share, and nothing else.
+
+        Not over the mosaics: what a tile takes from them is in its own digest, so that a tile
+        is worked on again only if its pixels changed.
+        """
+        config = self.config
+        redshifts = None
+        if config.redshifts is not None and self.redshifts is not None:
+            settings = config.redshifts.model_dump(exclude={"path", "columns"})
+            redshifts = [self.redshifts.digest, settings]
+        content = {
+            "results": RESULTS_VERSION,
+            "sources": self.sources.digest,
+            "photometry": config.sources.model_dump(exclude={"path", "columns", "detect"}),
+            "redshifts": redshifts,
+            # Its card says which bands a mosaic has, and their unit.
+            "checkpoint": self.checkpoint_digest,
+            "tiles": config.tiles.model_dump(),
+            "membership": config.membership.model_dump(),
+            "schema": self.schema.digest,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def require(self, mosaic: Described) -> None:
         """Check that the checkpoint fits a mosaic, finished or only planned.
@@ -96,7 +127,7 @@ class Inputs:
         where = f"centered on RA {float(ra):.4f}, Dec {float(dec):.4f}"
         several = f"any of the {len(areas)} mosaics, the first of which is {where}"
         return SourcesError(
-            f"none of the {len(self.sources)} sources of {self.config.sources.path} lies on "
+            f"none of the {len(self.sources)} sources of {self.config.sources_path} lies on "
             f"{several if len(areas) > 1 else f'the mosaic, which is {where}'}; are the columns "
             "ra and dec in degrees (ICRS)?"
         )
@@ -110,7 +141,10 @@ def read_inputs(config: RunConfig) -> Inputs:
     InputError
         Of the kind that fits: a table, the checkpoint or the run file cannot be used.
     """
-    sources = read_sources(config.path(config.sources.path), config.sources.columns)
+    if config.sources.detect:
+        sources = detected_sources(config)
+    else:
+        sources = read_sources(config.sources_path, config.sources.columns)
     redshifts = None
     if config.redshifts is not None:
         path = config.path(config.redshifts.path)
@@ -157,32 +191,12 @@ class Plan:
     @cached_property
     def schema(self) -> CatalogSchema:
         """Columns of the catalog."""
-        return build_schema(self.inputs.card.classes, tuple(self.inputs.sources.mag))
+        return self.inputs.schema
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that changes results and that the tiles share, and nothing else.
-
-        Not over the mosaics: what a tile takes from them is in its own digest, so that a tile
-        is worked on again only if its pixels changed.
-        """
-        config, inputs = self.config, self.inputs
-        redshifts = None
-        if config.redshifts is not None and inputs.redshifts is not None:
-            settings = config.redshifts.model_dump(exclude={"path", "columns"})
-            redshifts = [inputs.redshifts.digest, settings]
-        content = {
-            "results": RESULTS_VERSION,
-            "sources": inputs.sources.digest,
-            "photometry": config.sources.model_dump(exclude={"path", "columns"}),
-            "redshifts": redshifts,
-            # Its card says which bands a mosaic has, and their unit.
-            "checkpoint": inputs.checkpoint_digest,
-            "tiles": config.tiles.model_dump(),
-            "membership": config.membership.model_dump(),
-            "schema": self.schema.digest,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """See `Inputs.fingerprint`."""
+        return self.inputs.fingerprint
 
     def done(self, parts: Mapping[str, str]) -> set[str]:
         """Return the names of the tiles that are finished.
@@ -300,6 +314,11 @@ def plan(
     if mosaics is None:
         mosaics = [Mosaic.open(store) for store in mosaic_stores(config.mosaic, config.folder)]
     _require_names(mosaics)
+    if config.sources.detect and not is_current(config, mosaics):
+        raise SourcesError(
+            f"{config.detected_path} was detected on other pixels or with other settings; run "
+            "detect or classify again"
+        )
     for mosaic in mosaics:
         inputs.require(mosaic)
     sources = inputs.sources

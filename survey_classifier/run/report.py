@@ -258,7 +258,7 @@ def _run_section(result: Result) -> Html:
             ("name", result.config.name),
             ("fingerprint", origin.fingerprint),
             ("begun", origin.created),
-            ("source list", result.config.sources.path),
+            ("source list", result.config.sources.path or result.config.detected_path.name),
             _mosaic_fact(result),
             ("tiles", f"{receipt.n_tiles} ({receipt.n_tiles_resumed} done before this call)"),
             ("stamps scored by this call", receipt.n_stamps),

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from tests.bench.detection import bench_detection
 from tests.bench.efficiency import bench_efficiency
 from tests.bench.ingest import bench_ingest
 from tests.bench.ingest_memory import bench_ingest_memory
@@ -12,6 +13,7 @@ from tests.bench.stamps import bench_stamps
 from tests.bench.storage import bench_storage
 
 BENCHES = {
+    "detection": bench_detection,
     "stamps": bench_stamps,
     "memory": bench_memory,
     "efficiency": bench_efficiency,

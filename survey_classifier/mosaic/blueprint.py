@@ -4,7 +4,6 @@ Owns `Layout` and what is made of it, in a new store or in one that is there. Do
 names on disk (``store``), where the store lies (``place``) nor the writing of pixels (``writer``).
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import zarr
 from astropy.wcs import WCS
 from zarr.codecs import BloscCodec
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from survey_classifier import __version__
@@ -76,20 +75,14 @@ class Layout:
 
 def empty_store(layout: Layout) -> dict[str, bytes]:
     """Return the files of a store without shards, content by path."""
-    memory = MemoryStore()
-    group = zarr.open_group(memory, mode="w", attributes=_attributes_of(layout, layout.bands))
+    # Read from its dictionary: a notebook has an event loop, in which no other can be run.
+    files: dict[str, Buffer] = {}
+    group = zarr.open_group(
+        MemoryStore(files), mode="w", attributes=_attributes_of(layout, layout.bands)
+    )
     for band in layout.bands:
         _create_band(group, band, layout.shape)
-    return asyncio.run(_contents(memory))
-
-
-async def _contents(memory: MemoryStore) -> dict[str, bytes]:
-    files = {}
-    async for path in memory.list():
-        content = await memory.get(path, default_buffer_prototype())
-        if content is not None:
-            files[path] = content.to_bytes()
-    return files
+    return {path: content.to_bytes() for path, content in files.items()}
 
 
 def _attributes_of(layout: Layout, bands: Sequence[BandInfo]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Composing: each pixel is that of exactly one image, by the survey's rule, in any order."""
 
+import tracemalloc
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -165,3 +166,25 @@ def test_where_there_is_no_image_there_is_no_data(box):
     window = compose([placed(at(0, 0, np.ones((9, 9)), "a.fits"))], plane_wcs(SCALE), box)
     assert np.isnan(window.flux).all()
     np.testing.assert_array_equal(window.mask, np.uint8(MaskBit.NO_DATA))
+
+
+def test_territories_cost_little_memory(monkeypatch):
+    """Row by row: sky positions of a whole shard are larger than all its pixels."""
+    box = Box(0, 1024, 5, 1029)
+    middle = float(plane_wcs(SCALE).pixel_to_world_values(500.3, 0)[0])
+    flux = np.ones((1100, 1100), np.float32)
+    images = []
+    for name, west in (("a", True), ("b", False)):
+        image = at(0, 0, flux * (1 + west), name, territory=West(name, middle, west))
+        image.core = Box(0, 1100, 0, 1100)
+        images.append(placed(image))
+    compose(images, plane_wcs(SCALE), Box(0, 16, 0, 16))  # what is kept between calls
+    tracemalloc.start()
+    window = compose(images, plane_wcs(SCALE), box)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / (1024 * 1024) < 45
+    monkeypatch.setattr("survey_classifier.mosaic.compose.STRIP_ROWS", 2048)
+    at_once = compose(images, plane_wcs(SCALE), box)
+    np.testing.assert_array_equal(window.flux, at_once.flux)
+    assert set(np.unique(window.flux)) == {1.0, 2.0}

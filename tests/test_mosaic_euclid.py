@@ -174,6 +174,26 @@ def test_the_newest_noise_of_the_same_tile_and_band_is_taken(tmp_path):
     np.testing.assert_allclose(window.variance, (3 * NJY_PER_ADU) ** 2, rtol=1e-6)
 
 
+def test_a_folder_that_rests_is_listed_once(tmp_path, monkeypatch):
+    folder, listed = tmp_path / "mer", []
+    folder.mkdir()
+    paths = [write_mer(folder, tile=f"TILE10201866{n}") for n in range(4)]
+    write_mer(folder, "RMS", np.ones(SHAPE, np.float32), tile="TILE102018663")
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, text: listed.append(self) or glob(self, text))
+
+    def with_noise():
+        return [opened("euclid-mer", path).band.has_variance for path in paths]
+
+    assert with_noise() == [False, False, False, True]
+    assert len(listed) == 4, "one that has just changed may change again unseen"
+    os.utime(folder, (1e9, 1e9))
+    assert with_noise() == with_noise() == [False, False, False, True]
+    assert len(listed) == 5
+    write_mer(folder, "RMS", np.ones(SHAPE, np.float32), tile="TILE102018660")
+    assert with_noise() == [True, False, False, True]
+
+
 def test_two_noise_files_of_one_time_are_refused(tmp_path):
     path = write_mer(tmp_path)
     write_mer(tmp_path, "RMS", np.ones(SHAPE, np.float32), time=OLD)

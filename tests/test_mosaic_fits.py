@@ -326,6 +326,39 @@ def test_the_identity_knows_every_plane(tmp_path):
     assert opened(path).identity == opened(path).identity
 
 
+def test_the_identity_knows_every_header(tmp_path):
+    """Also where no piece of a large file is sampled: a new WCS or checksum in place."""
+    path, size = tmp_path / "g.fits", 1500
+    header = tan_wcs().to_header()
+    ra = header["CRVAL1"]
+
+    def identity(ra, flaw):
+        plane = np.zeros((size, size), np.uint8)
+        plane[500, 500] = flaw
+        header.update({"MAGZERO": 31.4, "CRVAL1": ra})
+        image = fits.ImageHDU(np.ones((size, size), np.float32), header)
+        between = fits.ImageHDU(np.zeros((size, size), np.float32))
+        hdus = [fits.PrimaryHDU(), between, image, fits.ImageHDU(plane), between.copy()]
+        hdus[3].add_datasum()
+        fits.HDUList(hdus).writeto(path, overwrite=True)
+        return opened(path, hdu=2, mask_hdu=3).identity
+
+    assert identity(ra, 0) == identity(ra, 0)
+    assert len({identity(ra, 0), identity(ra + 5 / 3600, 0), identity(ra, 1)}) == 3
+
+
+def test_the_identity_does_not_know_the_seeing(tmp_path):
+    """It changes no pixel."""
+    path = write(tmp_path / "g.fits")
+    sharp, unknown = opened(path, psf_fwhm_arcsec=0.7), opened(path)
+    assert (sharp.band.psf_fwhm_arcsec, unknown.band.psf_fwhm_arcsec) == (0.7, None)
+    assert sharp.identity == unknown.identity
+
+
+def test_images_of_one_name_are_not_one_piece(tmp_path):
+    assert opened(write(tmp_path / "g.fits")).slot == ""
+
+
 def test_an_exposure_can_be_pickled(tmp_path):
     path = write(tmp_path / "g.fits", plane=np.ones(SHAPE, np.float32))
     exposure = opened(path, rms_hdu=1)

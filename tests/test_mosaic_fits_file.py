@@ -19,7 +19,12 @@ from hypothesis import strategies as st
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.readers import fits_file, unpack
-from survey_classifier.mosaic.readers.fits_file import opened, opened_to_describe, section
+from survey_classifier.mosaic.readers.fits_file import (
+    opened,
+    opened_to_describe,
+    sampled_digest,
+    section,
+)
 from survey_classifier.mosaic.readers.unpack import byte_stream
 
 SHAPE = (60, 70)
@@ -304,6 +309,47 @@ def test_a_file_that_ends_within_a_window(plain):
         np.testing.assert_array_equal(section(hdus[0], Box(0, 30, 0, 70)), image()[:30])
         with pytest.raises(OSError, match="within row 30"):
             section(hdus[0], Box(20, 40, 0, 70))
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, IndexError, UserWarning])
+def test_a_fault_of_the_caller_is_not_blamed_on_the_file(plain, error):
+    with pytest.raises(error, match="ours"), opened_to_describe(plain):
+        raise error("ours")
+
+
+def test_a_header_that_astropy_cannot_use(tmp_path):
+    """It stumbles over the card only when the image is asked for."""
+    path = tmp_path / "g.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image())]).writeto(path)
+    path.write_bytes(path.read_bytes().replace(b"ZNAXIS1 ", b"ZNAXISX "))
+    message = r"^cannot read .*g\.fits as FITS.*fetch it again$"
+    with pytest.raises(MosaicError, match=message), opened(path) as hdus:
+        section(hdus[1], Box(0, 9, 0, 9))
+
+
+@pytest.mark.filterwarnings("ignore:Error validating header")
+def test_an_hdu_whose_header_was_damaged_later(plain):
+    """Astropy warns and leaves it out, so that there is none of that number."""
+    content, card = plain.read_bytes(), b"BITPIX  =                   "
+    assert content.count(card + b"32") == 1  # the other image is of floats
+    plain.write_bytes(content.replace(card + b"32", card + b"3x"))
+    message = r"^cannot read .*image\.fits as FITS.*fetch it again$"
+    with pytest.raises(MosaicError, match=message), opened(plain) as hdus:
+        section(hdus[1], Box(0, 9, 0, 9))
+
+
+@pytest.mark.parametrize("kind", [None, *PACKERS])
+def test_the_digest_is_that_of_size_samples_and_headers(plain, monkeypatch, kind):
+    """Of a compressed file, of the headers within."""
+    monkeypatch.setattr(fits_file, "SAMPLE_BYTES", 1)  # so that the samples miss the header
+    packed = plain if kind is None else packed_as(kind, plain)
+    before = sampled_digest(packed)
+    assert sampled_digest(packed) == before
+    content = plain.read_bytes()
+    assert content.count(b"'MASK    '") == 1
+    plain.write_bytes(content.replace(b"'MASK    '", b"'MASQ    '"))
+    again = plain if kind is None else packed_as(kind, plain)
+    assert sampled_digest(again) != before
 
 
 @pytest.mark.parametrize("content", [b"", b"SIMPLE", b"no image at all" * 400])

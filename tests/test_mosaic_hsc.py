@@ -1,6 +1,7 @@
 """HSC and LSST files: planes, units, masks by their own cards, places in the sky map."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,6 +214,17 @@ def test_variance_and_mask_may_be_missing(tmp_path):
     assert exposure.read(Box(0, 5, 0, 5)).variance is None
 
 
+def test_a_window_opens_the_file_once(tmp_path, monkeypatch):
+    path, real = tmp_path / "calexp-HSC-G-15549-3,5.fits", Path.open
+    write(path)
+    exposure, calls = opened(path), []
+    monkeypatch.setattr(
+        Path, "open", lambda self, *args, **kw: (calls.append(self), real(self, *args, **kw))[1]
+    )
+    exposure.read(Box(0, 5, 0, 5))
+    assert calls == [path]
+
+
 # ---- places in the sky map -------------------------------------------------------------------
 
 
@@ -235,7 +247,7 @@ def test_names(tmp_path, name, slot):
     exposure = opened(path)
     if slot is None:
         assert exposure.core is exposure.territory is exposure.survey_grid is None
-        assert exposure.slot == exposure.image.slot
+        assert exposure.slot == ""
     else:
         assert exposure.slot == slot
         assert exposure.territory == RingsTract(15549)

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import os
+import resource
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -19,6 +20,7 @@ from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import carry_out, ingest_mosaics
 from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.mosaic.pixels import MaskBit
+from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.planning import plan_ingests, plan_or_open
 from survey_classifier.mosaic.readers.fits import open_fits
 from survey_classifier.mosaic.store import Mosaic
@@ -512,3 +514,78 @@ def test_processes_share_the_shards(tmp_path, image):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         (mosaic,) = carry_out(plan_or_open(run, tmp_path), executor=pool)
     np.testing.assert_array_equal(read_all(mosaic, "g")[0], image)
+
+
+def test_a_bad_band_that_comes_later_leaves_a_finished_store_as_it_is(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    header = tan_wcs().to_header(relax=True)
+    header["MAGZERO"] = 31.4
+    fits.PrimaryHDU(image, header).writeto(tmp_path / "i.fits", checksum=True)
+    content = bytearray((tmp_path / "i.fits").read_bytes())
+    content[100_000] ^= 1
+    (tmp_path / "i.fits").write_bytes(content)
+    g, i = (MosaicInput(path=f"{band}.fits", band=band) for band in "gi")
+    first = ingest_mosaic(settings(g), tmp_path)
+    with pytest.raises(MosaicError, match=r"i.fits .*DATASUM"):
+        ingest_mosaic(settings(g, i), tmp_path)
+    kept = Mosaic.open(tmp_path / "m.zarr")
+    assert (kept.digest, kept.bands) == (first.digest, first.bands)
+    np.testing.assert_array_equal(read_all(kept, "g")[0], image)
+    assert ingest_mosaic(settings(g), tmp_path).digest == first.digest
+
+
+def write_mer(folder, time, image, **cards):
+    name = f"EUC_MER_BGSUB-MOSAIC-VIS_TILE102018665-AB_{time}Z_00.00.fits"
+    return write_fits(folder / name, image, MAGZERO=31.4, **cards)
+
+
+@pytest.mark.parametrize("keep_old", [True, False])
+def test_a_newer_version_of_an_image_takes_the_place_of_the_old_one(tmp_path, image, keep_old):
+    """Of another date, and whether the old one stays beside it or is deleted."""
+    run = settings(MosaicInput(reader="euclid-mer", path="EUC*.fits", band="VIS"))
+    cards = {"DATE-OBS": "2024-03-01T00:00:00", "MJD-OBS": 60370.0}
+    old = write_mer(tmp_path, "20241024T210115.0", image, **cards)
+    ingest_mosaic(run, tmp_path)
+    cards = {"DATE-OBS": "2024-03-02T00:00:00", "MJD-OBS": 60371.0}
+    new = write_mer(tmp_path, "20241025T210115.0", image + 1, **cards)
+    if not keep_old:
+        old.unlink()
+    mosaic = ingest_mosaic(run, tmp_path)
+    np.testing.assert_array_equal(read_all(mosaic, "VIS")[0], image + 1)
+    # The other way around is no newer version.
+    new.unlink()
+    write_mer(tmp_path, "20241023T210115.0", image)
+    with pytest.raises(MosaicError, match=r"made of EUC.*20241025.* too, which is not among"):
+        ingest_mosaic(run, tmp_path)
+
+
+def test_a_store_has_one_ingest_at_a_time(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    run = settings(MosaicInput(path="g.fits", band="g"))
+    with (
+        Place.of(tmp_path / "m.zarr").claimed(),
+        pytest.raises(MosaicError, match=r"another process ingests into .*m.zarr; wait for it"),
+    ):
+        ingest_mosaic(run, tmp_path)
+    assert not (tmp_path / "m.zarr").exists()
+    first = ingest_mosaic(run, tmp_path)
+    with Place.of(tmp_path / "m.zarr").claimed():
+        assert ingest_mosaic(run, tmp_path).digest == first.digest, "a finished one is only opened"
+
+
+def test_what_a_killed_creation_left_is_removed(tmp_path, image):
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    names = [f".m.zarr.{'0a' * 16}.tmp", f".m.zarr.b.zarr.{'0a' * 16}.tmp"]
+    for name in names:
+        (tmp_path / name / "g").mkdir(parents=True)
+    ingest_mosaic(settings(MosaicInput(path="g.fits", band="g")), tmp_path)
+    assert [(tmp_path / name).exists() for name in names] == [False, True]
+
+
+def test_locks_of_many_stores_are_within_what_may_be_open(monkeypatch):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    asked = []
+    monkeypatch.setattr(ingest_module, "OTHER_FILES", before[0] + 7)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    with ingest_module._claimed([]):
+        assert asked == [(min(before[0] + 7, before[1]), before[1])]

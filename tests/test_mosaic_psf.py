@@ -83,6 +83,14 @@ def test_the_band_says_its_new_seeing():
     assert len({sharp.identity, first.identity, other.identity}) == 3
 
 
+def test_the_identity_knows_how_much_an_image_is_blurred():
+    """Images do not say their own seeing, which changes no pixel of theirs."""
+    pixels = np.ones((30, 30))
+    matched = [MatchedExposure(image(pixels, own), 0.9) for own in (0.6, 0.7)]
+    assert matched[0].original.identity == matched[1].original.identity
+    assert matched[0].identity != matched[1].identity
+
+
 def test_a_band_of_unknown_seeing_cannot_be_matched():
     exposures = [image(np.ones((9, 9)), 0.6), image(np.ones((9, 9)), None, band="z")]
     with pytest.raises(MosaicError, match=r"band z is not known from z\.fits.*psf_fwhm_arcsec"):

@@ -4,11 +4,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import zarr
+from astropy.wcs import WCS, FITSFixedWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic import blueprint as blueprint_module
 from survey_classifier.mosaic import writer as writer_module
 from survey_classifier.mosaic.exposure import Window
+from survey_classifier.mosaic.grids import bare_wcs
 from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
 from survey_classifier.mosaic.pyramid import N_LEVELS, pyramid
 from survey_classifier.mosaic.store import Mosaic
@@ -241,6 +244,70 @@ def test_a_store_that_others_wrote_to_is_sealed_anew(tmp_path, pixels):
 
 
 @pytest.mark.usefixtures("small_shards")
+def test_a_writer_opened_before_the_seal_breaks_it_too(tmp_path, pixels, monkeypatch):
+    path = tmp_path / "m.zarr"
+    write(path, pixels, n_shards=7)
+    early = MosaicWriter.open(path)
+    write(path, pixels).finish()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer_module, "pyramid", killed)
+    box = Box(0, 512, 0, 512)
+    with pytest.raises(KeyboardInterrupt):
+        early.write("g", box, window_of(pixels, "g", box), 7)
+    with pytest.raises(MosaicError, match="not finished"):
+        Mosaic.open(path)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_band_of_which_nothing_was_written_is_given_up(tmp_path, pixels):
+    """One that was begun stays: its shards are worth something."""
+    path = tmp_path / "m.zarr"
+    only_i = replace(LAYOUT, bands=BANDS[1:])
+    first = write(path, pixels, layout=only_i).finish().digest
+    MosaicWriter.open_or_create(path, LAYOUT)
+    with pytest.raises(MosaicError, match="not finished"):
+        Mosaic.open(path)
+    assert write(path, pixels, layout=only_i).finish().digest == first
+    assert not (path / "g").exists()
+    write(path, pixels, n_shards=1)
+    assert MosaicWriter.open_or_create(path, only_i).bands == ("i", "g")
+
+
+def test_a_grid_is_the_same_whatever_else_its_header_says(tmp_path, pixels):
+    dated = tan_wcs()
+    dated.wcs.dateobs = "2024-03-01T00:00:00"
+    write(tmp_path / "m.zarr", pixels, layout=replace(LAYOUT, wcs=dated)).finish()
+    assert MosaicWriter.open(tmp_path / "m.zarr").is_sealed_as(LAYOUT)
+
+
+def test_a_bare_grid_keeps_positions():
+    """CD matrix, SIP and PV terms; dates and units of time go."""
+    header = tan_wcs().to_header()
+    for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2"):
+        header.pop(key, None)
+    header.update({"CD1_1": -5e-5, "CD1_2": 1e-6, "CD2_1": 1e-6, "CD2_2": 5e-5})
+    sip = header.copy()
+    sip.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2})
+    sip.update({"A_2_0": 1e-6, "B_0_2": -2e-6})
+    tpv = header.copy()
+    tpv.update({"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_1": 1.0, "PV2_1": 1.0})
+    tpv.update({"PV1_4": 1e-3, "PV2_4": 2e-3})
+    for cards in (header, sip, tpv):
+        cards["DATE-OBS"], cards["MJD-OBS"] = "2024-03-01", 60370.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            wcs = WCS(cards)
+        bare = bare_wcs(wcs)
+        x, y = np.array([0.0, 50.0, 2000.0]), np.array([10.0, -3.0, 1500.0])
+        positions = wcs.all_pix2world(x, y, 0)
+        np.testing.assert_allclose(bare.all_pix2world(x, y, 0), positions, rtol=0, atol=1e-9)
+        assert not [key for key in bare.to_header(relax=True) if "OBS" in key]
+
+
+@pytest.mark.usefixtures("small_shards")
 def test_a_store_knows_whether_it_is_sealed_as_a_layout_says(tmp_path, pixels):
     write(tmp_path / "m.zarr", pixels, n_shards=7)
     assert not MosaicWriter.open(tmp_path / "m.zarr").is_sealed_as(LAYOUT)
@@ -320,7 +387,11 @@ def test_a_sealed_store_that_is_described_anew_stays_sealed(tmp_path, pixels):
     ("change", "words"),
     [
         ({"shape": (701, 530)}, r"shape \(700, 530\), not \(701, 530\)"),
-        ({"wcs": tan_wcs(scale_arcsec=0.3)}, "WCS"),
+        (
+            {"wcs": tan_wcs(scale_arcsec=0.3)},
+            r"WCS .*0.2000 arcsec', not .*0.3000 arcsec \(.*CDELT",
+        ),
+        ({"wcs": tan_wcs(crpix=(15.5, 19.0))}, r"WCS .*\(CRPIX1 differ\)"),
         ({"territory": "rings:15548"}, "territory 'rings:15549', not 'rings:15548'"),
         ({"quantize": 16}, "quantize None, not 16"),
         ({"bands": (BandInfo("i", "display"),)}, "band i .* nJy without .* display without"),

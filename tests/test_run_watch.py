@@ -19,6 +19,7 @@ from survey_classifier.errors import (
     CheckpointError,
     ClusterError,
     ConfigError,
+    MosaicError,
     RunMismatchError,
 )
 from survey_classifier.mosaic import blueprint, layout, store, writer
@@ -379,6 +380,89 @@ def test_a_file_that_grows_does_not_count(tiles, watched):
     assert end.undone == ("s (1 mosaics) wait for images of i",)
     assert end.receipt is None
     assert end.exit_code == 1
+
+
+def test_an_image_that_fails_while_it_is_composed_is_left_out_until_it_changes(tmp_path, watched):
+    """Its mask has a value far from the middle that nobody knows."""
+    entries = [{"path": f"come/{{tile}}-{band}.fits", "band": band, "mask_hdu": 1}
+               for band in small_run.BANDS]  # fmt: skip
+    field = Field(tmp_path, {"store": "{tile}.zarr", "inputs": entries})
+    tile_images(field.ready)
+    for name in field.names:
+        with fits.open(field.ready / name) as hdus:
+            side = 2500 if name.startswith("n") else TILE_PX
+            flux = np.resize(hdus[0].data, (side, side))
+            header = fits.Header(hdus[0].header, copy=True)
+        for key in ("CHECKSUM", "DATASUM"):
+            del header[key]
+        mask = fits.ImageHDU(np.zeros(flux.shape, np.int16))
+        fits.HDUList([fits.PrimaryHDU(flux, header), mask]).writeto(
+            field.ready / name, overwrite=True
+        )
+    rng = np.random.default_rng(8)
+    field.listed(49.95 + rng.uniform(-0.03, 0.03, 60), 41.51 + rng.uniform(-0.025, 0.025, 60))
+    once = at_once(field)
+    field.empty("run")
+    field.deliver(*field.names)
+    with fits.open(field.come / "n-i.fits", mode="update") as hdus:
+        hdus[1].data[5, 5] = 999
+    end, lines = watched(field.run_file(), field.come, [])
+    assert sum("n-i.fits holds 999" in line for line in lines) == 1
+    assert len(end.undone) == 2
+    assert "n-i.fits holds 999" in end.undone[0]
+    assert end.undone[1] == "n (1 mosaics) wait for images of i"
+    assert end.receipt.n_classified > 10
+    end, lines = watched(field.run_file(), field.come, [None, lambda: field.deliver("n-i.fits")])
+    assert sum("n-i.fits holds 999" in line for line in lines) == 1
+    assert end.undone == ()
+    assert_same_rows(rows_of(end.receipt), once[0])
+    assert digests(field) == once[1]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_rest_of_a_store_is_made_without_an_image_that_fails(patches, watched, monkeypatch):
+    """The store has begun when one of its images turns out to be damaged."""
+    patches.empty("run")
+    patches.deliver(*[name for name in patches.names if "HSC-G" not in name or "2,2" not in name])
+    rest, _ = watched(patches.run_file(), patches.come, [])
+    patches.empty("run")
+    patches.deliver(*patches.names)
+    damaged = str(patches.come / "calexp-HSC-G-15549-2,2.fits")
+    compose = ingest_module.compose
+
+    def failing(images, wcs, box):
+        if any(str(image.exposure.path) == damaged for image in images):
+            raise MosaicError(f"cannot read {damaged} as FITS: broken; fetch it again")
+        return compose(images, wcs, box)
+
+    monkeypatch.setattr(ingest_module, "compose", failing)
+    end, lines = watched(patches.run_file(), patches.come, [])
+    assert sum("broken" in line for line in lines) == 1
+    assert len(end.undone) == 1
+    assert_same_rows(rows_of(end.receipt), rows_of(rest.receipt))
+
+
+def test_what_is_no_image_ends_the_watch(tiles, watched, monkeypatch):
+    tiles.empty("run")
+    tiles.deliver("s-g.fits", "s-i.fits")
+
+    def full(*_):
+        raise MosaicError("cannot write s.zarr: no space left; make room")
+
+    monkeypatch.setattr(MosaicWriter, "write", full)
+    with pytest.raises(MosaicError, match="no space left"):
+        watched(tiles.run_file(), tiles.come, [])
+
+
+def test_stores_without_their_images_stay_when_the_watch_begins_anew(tiles, tiles_at_once, watched):
+    tiles.empty("run")
+    tiles.deliver(*tiles.names)
+    watched(tiles.run_file(), tiles.come, [])
+    for name in ("s-g.fits", "s-i.fits", "n-g.fits", "n-i.fits"):
+        (tiles.come / name).unlink()
+    end, _ = watched(tiles.run_file(), tiles.come, [])
+    assert end.undone == ()
+    assert_same_rows(rows_of(end.receipt), tiles_at_once[0])
 
 
 def test_an_image_that_is_replaced_is_taken_anew(tiles, watched):

@@ -10,7 +10,7 @@ changes.
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from survey_classifier.errors import ConfigError, MosaicError
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.inputs import WORD, MosaicSettings, matching_files
 from survey_classifier.mosaic.readers import COMPANIONS, READERS, SELECT
+from survey_classifier.mosaic.readers.euclid import fixes_tile
 from survey_classifier.settings import expand_path
 
 __all__ = ["Arrivals", "has_fixed_grid", "require_steady_grid", "require_way_into"]
@@ -178,6 +179,17 @@ def require_steady_grid(settings: MosaicSettings) -> None:
         rest = WORD.sub(lambda match: "" if match[1] in words else "*", entry.path)
         if glob.has_magic(rest) and entry.reader not in SELECT:
             raise ConfigError(f"path = {entry.path!r} may fit several files a store: {remedy}")
+        if entry.reader in SELECT and not fixes_tile(_as_of_one_store(entry.path, words)):
+            raise ConfigError(
+                f"path = {entry.path!r} may fit several tiles a store, and the grid would be that "
+                "of the first to come; put TILE{tile}- in path and {tile} in store, or the number "
+                "of one tile in path"
+            )
+
+
+def _as_of_one_store(path: str, words: Container[str]) -> str:
+    """Return a pattern with a number of nine digits for each word of the store, * for others."""
+    return WORD.sub(lambda match: "0" * 9 if match[1] in words else "*", path)
 
 
 def require_way_into(watched: Path, settings: MosaicSettings, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from astropy.io import fits
 from astropy.wcs import WCS
 from zarr.codecs import BloscCodec
 from zarr.core.buffer import Buffer
@@ -21,6 +22,7 @@ from zarr.storage import MemoryStore
 from survey_classifier import __version__
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import TileGrid
+from survey_classifier.mosaic.grids import bare_wcs
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.pyramid import N_LEVELS
@@ -195,6 +197,8 @@ def _footprint(wcs: WCS, shape: tuple[int, int]) -> list[list[float]]:
 def bring_up_to(layout: Layout, group: zarr.Group, place: Place) -> None:
     """Add to a store what a layout has besides, and describe the layout's bands anew.
 
+    A band that the layout has not stays, unless nothing was ever written of it: then it was given
+    up, and the store could never be finished with it.
     A band that gets variance is made anew: the digests of its shards are over the variance too.
 
     Raises
@@ -205,6 +209,7 @@ def bring_up_to(layout: Layout, group: zarr.Group, place: Place) -> None:
     about = open_about(group, place)
     require_alike(layout, group, place)
     stored = {band.name: band for band in bands_of(about)}
+    given_up = set() if about["digest"] else _given_up(layout, stored, group, place)
     new = new_bands(layout, stored.values())
     if new & stored.keys() and about["digest"]:
         group.attrs[ATTRIBUTE] = {**about, "digest": ""}
@@ -212,8 +217,9 @@ def bring_up_to(layout: Layout, group: zarr.Group, place: Place) -> None:
         if band.name in new:
             _create_band(group, band, layout.shape)
     # The layout's order, so that it does not matter which band came first.
-    bands = stored | {band.name: band for band in layout.bands}
-    bands = {band.name: band for band in layout.bands} | bands
+    wanted = {band.name: band for band in layout.bands}
+    kept = {name: band for name, band in stored.items() if name not in {*wanted, *given_up}}
+    bands = wanted | kept
     attributes = _attributes_of(layout, list(bands.values()))
     described = attributes[ATTRIBUTE]
     if {**about, "digest": ""} == described:
@@ -225,6 +231,14 @@ def bring_up_to(layout: Layout, group: zarr.Group, place: Place) -> None:
         }
         described["digest"] = digest_of(group, described, records)
     group.attrs.update(attributes)
+    for name in given_up:
+        del group[name]
+
+
+def _given_up(layout: Layout, stored: Iterable[str], group: zarr.Group, place: Place) -> set[str]:
+    """Return the names of a store's other bands of which no shard was ever written."""
+    others = set(stored) - {band.name for band in layout.bands}
+    return {name for name in others if not np.any(open_array(group, f"{name}/{SHARDS}", place)[:])}
 
 
 def new_bands(layout: Layout, stored: Iterable[BandInfo]) -> set[str]:
@@ -254,10 +268,10 @@ def require_alike(layout: Layout, group: zarr.Group, place: Place) -> None:
         or has variance where the layout's has not.
     """
     about = open_about(group, place)
-    same_wcs = group.attrs[WCS_ATTRIBUTE] == layout.wcs.to_header_string(relax=True)
+    old_grid, new_grid = _grid_words(str(group.attrs[WCS_ATTRIBUTE]), layout)
     for what, has, wanted in (
         ("shape", tuple(about["shape"]), tuple(layout.shape)),
-        ("WCS", "of its own", "of its own" if same_wcs else "another"),
+        ("WCS", old_grid, new_grid),
         ("territory", about["territory"], layout.territory or about["territory"]),
         ("quantize", about["quantize"], layout.quantize),
     ):
@@ -274,6 +288,23 @@ def require_alike(layout: Layout, group: zarr.Group, place: Place) -> None:
                 f"band {band.name} of {place} is in {_kind(old)}, its files are in {_kind(band)}; "
                 "remove the store or name another"
             )
+
+
+def _grid_words(header: str, layout: Layout) -> tuple[str, str]:
+    """Say what a store's WCS and a layout's are, in the same words if they are the same."""
+    old, new = bare_wcs(WCS(fits.Header.fromstring(header))), bare_wcs(layout.wcs)
+    old_cards, new_cards = old.to_header(relax=True), new.to_header(relax=True)
+    if old_cards.tostring() == new_cards.tostring():
+        return "", ""
+    words = []
+    ny, nx = layout.shape
+    for wcs in (old, new):
+        ra, dec = SkyGrid(wcs).pixel_to_world([(nx - 1) / 2], [(ny - 1) / 2])
+        scale = SkyGrid(wcs).scale_arcsec
+        words.append(f"{wcs.wcs.ctype[0]}, center {ra[0]:.5f} {dec[0]:+.5f}, {scale:.4f} arcsec")
+    keys = sorted({*old_cards, *new_cards})
+    others = [key for key in keys if old_cards.get(key) != new_cards.get(key)]
+    return words[0], f"{words[1]} ({', '.join(others[:4])} differ)"
 
 
 def _kind(band: BandInfo) -> str:

@@ -9,7 +9,7 @@ then still without data goes to the image that has data there and whose rim is f
 equally far ones, to the first by name. So the result does not depend on the order of the images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from astropy.wcs import WCS
 
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import Exposure, Window
+from survey_classifier.mosaic.exposure import Exposure, Territory, Window
 from survey_classifier.mosaic.lattice import STEP_PX, Lattice
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.regrid import read_onto
@@ -28,6 +28,8 @@ __all__ = ["Placed", "compose"]
 
 Bool = npt.NDArray[np.bool_]
 ARCSEC_PER_DEG = 3600.0
+STRIP_ROWS = 8 * STEP_PX
+"""Rows whose sky positions are held at once: each takes as much as twenty pixels do."""
 Positions = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -114,6 +116,21 @@ def _sky(wcs: WCS, box: Box) -> Positions:
     ra, dec = grid.pixel_to_world((box.x0 + box.x1 - 1) / 2, (box.y0 + box.y1 - 1) / 2)
     plate = _Plate(float(ra), float(dec))
     return plate.pixel_to_world(*_mapped(grid, plate, box))
+
+
+def _strips(box: Box) -> Iterator[tuple[Box, slice]]:
+    """Yield a box piece by piece, each with its rows in the box."""
+    for y0 in range(box.y0, box.y1, STRIP_ROWS):
+        y1 = min(y0 + STRIP_ROWS, box.y1)
+        yield Box(y0, y1, box.x0, box.x1), slice(y0 - box.y0, y1 - box.y0)
+
+
+def _held(territory: Territory, wcs: WCS, box: Box) -> Bool:
+    """Return which pixels of a box lie in a territory."""
+    held = np.empty(box.shape, dtype=np.bool_)
+    for strip, rows in _strips(box):
+        held[rows] = territory.contains(*_sky(wcs, strip))
+    return held
 
 
 def _mapped(grid: SkyGrid, image: SkyGrid, box: Box) -> Positions:
@@ -212,23 +229,28 @@ class _Canvas:
         mine: Bool | None = None
         core, territory = image.exposure.core, image.exposure.territory
         if image.offset is None and core is not None:
-            x, y = image.positions(self.wcs, part)
-            # NaN fails these comparisons, as it should.
-            mine = (x >= core.x0 - 0.5) & (x < core.x1 - 0.5)
-            mine &= (y >= core.y0 - 0.5) & (y < core.y1 - 0.5)
+            mine = np.empty(part.shape, dtype=np.bool_)
+            for strip, rows in _strips(part):
+                x, y = image.positions(self.wcs, strip)
+                # NaN fails these comparisons, as it should.
+                mine[rows] = (x >= core.x0 - 0.5) & (x < core.x1 - 0.5)
+                mine[rows] &= (y >= core.y0 - 0.5) & (y < core.y1 - 0.5)
         if self._is_contested and territory is not None:
             if territory.name not in self._held:
-                self._held[territory.name] = territory.contains(*_sky(self.wcs, self.box))
+                self._held[territory.name] = _held(territory, self.wcs, self.box)
             inside = self._held[territory.name][self._inner(part)]
             mine = inside if mine is None else mine & inside
         return mine
 
     def _depth_arcsec(self, image: Placed, part: Box) -> npt.NDArray[np.float32]:
         """Return how far the pixels of a part lie within the image's rim."""
-        x, y = image.positions(self.wcs, part)
         ny, nx = image.exposure.shape
-        depth = np.minimum(np.minimum(x, nx - 1 - x), np.minimum(y, ny - 1 - y))
-        return np.where(np.isnan(depth), -np.inf, depth * image.scale_arcsec).astype(np.float32)
+        depth = np.empty(part.shape, dtype=np.float32)
+        for strip, rows in _strips(part):
+            x, y = image.positions(self.wcs, strip)
+            rim_px = np.minimum(np.minimum(x, nx - 1 - x), np.minimum(y, ny - 1 - y))
+            depth[rows] = np.where(np.isnan(rim_px), -np.inf, rim_px * image.scale_arcsec)
+        return depth
 
     def _inner(self, part: Box) -> tuple[slice, slice]:
         return part.shifted(-self.box.y0, -self.box.x0).slices

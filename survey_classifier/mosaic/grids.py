@@ -4,10 +4,12 @@ Owns the choice of a grid, the offset of an image on it, and whether pixels can 
 not own resampling (``regrid``) nor sky positions (``sky``).
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from astropy.io import fits
 from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
@@ -15,8 +17,21 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import Exposure, PixelGrid
 from survey_classifier.mosaic.sky import REACH_DEG, SkyGrid, pixel_scale_arcsec
 
-__all__ = ["grid_offset", "mosaic_grid", "own_grid", "reached_box", "shifted_wcs", "spread"]
+__all__ = [
+    "bare_wcs",
+    "grid_offset",
+    "mosaic_grid",
+    "own_grid",
+    "reached_box",
+    "shifted_wcs",
+    "spread",
+]
 
+GRID_KEYS = re.compile(
+    r"WCSAXES|CTYPE\d|CUNIT\d|CRVAL\d|CRPIX\d|CDELT\d|PC\d_\d|PV\d_\d+|RADESYS|EQUINOX|LONPOLE|"
+    r"LATPOLE|[AB]P?_(ORDER|\d_\d)"
+)
+"""The words of a header that say where its pixels are on the sky."""
 SAME_GRID_PX = 1e-3
 """Grids that agree this well all over an image are one grid, and pixels are copied."""
 MARGIN_PX = 2
@@ -36,6 +51,20 @@ def spread(shape: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArray
     ny, nx = shape
     y, x = np.meshgrid(np.linspace(0, ny - 1, 17), np.linspace(0, nx - 1, 17))
     return x.ravel(), y.ravel()
+
+
+def bare_wcs(wcs: WCS) -> WCS:
+    """Return the celestial grid of a WCS without what else its header says, such as a date.
+
+    Parameters
+    ----------
+    wcs
+        Of an image.
+    """
+    # By way of the header: wcslib shows the terms of TPV nowhere else.
+    header = wcs.celestial.to_header(relax=True)
+    bare = fits.Header([card for card in header.cards if GRID_KEYS.fullmatch(card.keyword)])
+    return WCS(bare)
 
 
 def grid_offset(exposure: Exposure, wcs: WCS) -> tuple[int, int] | None:
@@ -75,7 +104,7 @@ def mosaic_grid(exposures: Sequence[Exposure], scale_arcsec: float | None) -> Pi
         If an exposure lies where the grid cannot reach.
     """
     first = exposures[0].wcs.celestial
-    wcs = first.deepcopy()
+    wcs = bare_wcs(first)
     if scale_arcsec is not None:
         ra_deg, dec_deg = (float(angle) for angle in first.wcs.crval)
         wcs = _tangent_plane(ra_deg, dec_deg, scale_arcsec, first.wcs.radesys)

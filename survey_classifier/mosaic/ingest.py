@@ -3,14 +3,15 @@
 Owns the order of the work, and how much of it is done at once. Does not own what is to be done
 (``planning``), which image fills which pixel (``compose``) nor the layout on disk (``store``).
 
-Nothing is created before every input was opened and found usable. Then each shard of each band
-is composed, written once and recorded with what it was made of.
+Nothing is created or changed before every image that is to be read was opened and found sound.
+Then each shard of each band is composed, written once and recorded with what it was made of.
 """
 
 import os
+import resource
 from collections.abc import Callable, Iterator, Mapping, MutableSet, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +45,8 @@ __all__ = [
 
 BYTES_PER_SHARD_PX = 64
 """Memory of a shard for each of its pixels, from reading to writing."""
+OTHER_FILES = 512
+"""Files that may be open besides the locks of the stores."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished shards and of all."""
@@ -99,6 +102,9 @@ def carry_out(
 ) -> list[Mosaic]:
     """Do what `plan_or_open` found to be done.
 
+    A store in a folder is locked meanwhile, so two ingests cannot mix their pixels. One at a URL
+    is not: there it is up to the user that no other ingest writes to it.
+
     Parameters
     ----------
     laid_out
@@ -114,21 +120,44 @@ def carry_out(
     Raises
     ------
     MosaicError
-        If an image cannot be read, has no data or a wrong checksum, or a shard is not written.
+        If an image cannot be read, has no data or a wrong checksum, a shard is not written, or
+        another process ingests into one of the stores.
     """
     plans = [plan for plan in laid_out if isinstance(plan, IngestPlan)]
+    with _claimed(plans), _workers(plans, executor) as pool:
+        images = [] if checked else _to_read(plans)
+        _finish_all([pool.submit(_require_sound, image) for image in images], None, 0, 0)
+        made = _made(plans, pool, progress)
+    return [made[item.store] if isinstance(item, IngestPlan) else item for item in laid_out]
+
+
+@contextmanager
+def _claimed(plans: Sequence[IngestPlan]) -> Iterator[None]:
+    """Keep other processes from ingesting into the same stores."""
+    # Each lock is an open file; a survey has more stores than many systems allow at first.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = len(plans) + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    with ExitStack() as stack:
+        for plan in plans:
+            stack.enter_context(Place.of(plan.store).claimed())
+        yield
+
+
+def _made(
+    plans: Sequence[IngestPlan], pool: Executor, progress: Progress | None
+) -> dict[str, Mosaic]:
+    """Write what the stores lack and seal them; return them by place."""
     writers = [MosaicWriter.open_or_create(plan.store, plan.layout) for plan in plans]
     shards = [shard for plan, writer in zip(plans, writers, strict=True)
               for shard in _pending(plan, writer, plan.inputs)]  # fmt: skip
     total = sum(len(writer.bands) * writer.shard_grid.n_rows * writer.shard_grid.n_cols
                 for writer in writers)  # fmt: skip
-    with _workers(plans, executor) as pool:
-        images = [] if checked else _used(shards)
-        _finish_all([pool.submit(_require_sound, image) for image in images], None, 0, 0)
-        futures = [pool.submit(_write_shard, shard) for shard in shards]
-        _finish_all(futures, progress, total - len(shards), total)
-    made = {plan.store: writer.finish() for plan, writer in zip(plans, writers, strict=True)}
-    return [made[item.store] if isinstance(item, IngestPlan) else item for item in laid_out]
+    futures = [pool.submit(_write_shard, shard) for shard in shards]
+    _finish_all(futures, progress, total - len(shards), total)
+    return {plan.store: writer.finish() for plan, writer in zip(plans, writers, strict=True)}
 
 
 def _pending(
@@ -142,12 +171,6 @@ def _pending(
         row, col = box.y0 // SHARD_PX, box.x0 // SHARD_PX
         inputs = int(planned[band][row, col])
         yield _Shard(plan.store, token, plan.grid.wcs, band, box, reaching, inputs)
-
-
-def _used(shards: Sequence[_Shard]) -> list[Exposure]:
-    """Return the images that shards are made of, each once."""
-    images = {image.exposure.identity: image.exposure for shard in shards for image in shard.images}
-    return list(images.values())
 
 
 def faults(plans: Sequence[IngestPlan], sound: MutableSet[str]) -> dict[Path, str]:
@@ -165,12 +188,7 @@ def faults(plans: Sequence[IngestPlan], sound: MutableSet[str]) -> dict[Path, st
     dict of Path to str
         Of each image that is damaged or empty, why it cannot be used.
     """
-    images = {
-        exposure.identity: exposure
-        for plan in plans
-        for exposure in _to_read(plan)
-        if exposure.identity not in sound
-    }
+    images = {image.identity: image for image in _to_read(plans) if image.identity not in sound}
     with ThreadPoolExecutor(max_workers=_n_cpu()) as pool:
         checks = [(image.path, pool.submit(_fault, image)) for image in images.values()]
         _finish_all([check for _, check in checks], None, 0, 0)
@@ -188,15 +206,21 @@ def _fault(exposure: Exposure) -> str | None:
     return None
 
 
-def _to_read(plan: IngestPlan) -> list[Exposure]:
-    """Return the images of the shards to be made."""
+def _to_read(plans: Sequence[IngestPlan]) -> list[Exposure]:
+    """Return the images of the shards to be made, each once; nothing is changed by that."""
+    return list({image.identity: image for plan in plans for image in _used(plan)}.values())
+
+
+def _used(plan: IngestPlan) -> list[Exposure]:
+    """Return the images of the shards that one ingest is to make."""
     if not Place.of(plan.store).exists():
         return [image.exposure for image in plan.images]
     writer = MosaicWriter.open(plan.store)
     new = writer.new_bands(plan.layout)
     of_new = [image.exposure for image in plan.images if image.exposure.band.name in new]
     others = {band: inputs for band, inputs in plan.inputs.items() if band not in new}
-    return of_new + _used(list(_pending(plan, writer, others)))
+    pending = _pending(plan, writer, others)
+    return of_new + [image.exposure for shard in pending for image in shard.images]
 
 
 def _require_sound(exposure: Exposure) -> None:

@@ -10,10 +10,7 @@ store has the word too, the files of each text become a mosaic of their own::
     path  = "mer/EUC_MER_BGSUB-MOSAIC-VIS_TILE{tile}-*.fits"
 """
 
-import fnmatch
-import glob
 import math
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +20,12 @@ from pydantic import Field, field_validator, model_validator
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.mosaic.exposure import MosaicInput
+from survey_classifier.mosaic.patterns import (
+    WORD,
+    fitting_files,
+    fitting_stores,
+    made_stores,
+)
 from survey_classifier.mosaic.readers import SELECT
 from survey_classifier.settings import Settings, expand_path
 
@@ -35,10 +38,8 @@ __all__ = [
     "mosaic_stores",
     "place_text",
     "require_files",
+    "stores_there",
 ]
-
-WORD = re.compile(r"\{(\w+)\}")
-"""A word in braces in a path."""
 
 
 class MosaicSettings(Settings):
@@ -136,6 +137,8 @@ def place_text(text: str, folder: Path) -> str:
 def mosaic_stores(settings: MosaicSettings, folder: Path) -> list[str]:
     """Return the places of the stores of a run, sorted; those to be made among them.
 
+    A store that was made belongs to the run as long as it is there, also without its images.
+
     Parameters
     ----------
     settings
@@ -150,20 +153,30 @@ def mosaic_stores(settings: MosaicSettings, folder: Path) -> list[str]:
     """
     if settings.store is not None and not WORD.search(settings.store):
         return [place_text(settings.store, folder)]
-    if settings.store is not None and settings.inputs:
-        return [group.store for group in grouped_inputs(settings, folder)]
-    patterns = settings.stores or (WORD.sub("*", str(settings.store)),)
-    found = {place for text in patterns for place in _existing(place_text(text, folder))}
+    if settings.store is not None:
+        found = set(stores_there(settings, folder))
+        if settings.inputs:
+            found |= {group.store for group in grouped_inputs(settings, folder)}
+    else:
+        places = [place_text(text, folder) for text in settings.stores]
+        found = {place for text in places for place in fitting_stores(text)}
     if not found:
-        raise MosaicError(f"no store fits {', '.join(patterns)}; make them with the verb ingest")
+        patterns = ", ".join(settings.stores) or settings.store
+        raise MosaicError(f"no store fits {patterns}; make them with the verb ingest")
     return sorted(found)
 
 
-def _existing(text: str) -> list[str]:
-    """Return the stores that a place or a pattern names."""
-    if "://" in text:
-        return [text]
-    return [str(Path(found)) for found in glob.glob(text, recursive=True)]  # noqa: PTH207
+def stores_there(settings: MosaicSettings, folder: Path) -> list[str]:
+    """Return the stores that were made already, whether their images are still there or not.
+
+    Parameters
+    ----------
+    settings
+        The ``[mosaic]`` table, with ``store``.
+    folder
+        What its paths are relative to.
+    """
+    return made_stores(place_text(str(settings.store), folder))
 
 
 def grouped_inputs(
@@ -183,7 +196,7 @@ def grouped_inputs(
     Raises
     ------
     MosaicError
-        If an input lacks a word of the store's name, or there is no file at all.
+        If an input lacks a word of the store's name, or there is no file at all and no store.
     """
     template = place_text(str(settings.store), folder)
     words = set(WORD.findall(template))
@@ -200,7 +213,7 @@ def grouped_inputs(
                 continue
             store = WORD.sub(lambda match, texts=texts: texts[match[1]], template)  # type: ignore[misc]
             groups.setdefault(store, []).append((entry, path))
-    if words and not groups and arrived is None:
+    if words and not groups and arrived is None and not stores_there(settings, folder):
         raise MosaicError(f"no file fits the inputs of {settings.store}; mend their paths")
     if not words:
         groups.setdefault(template, [])
@@ -220,7 +233,7 @@ def _newest(store: str, files: Sequence[tuple[MosaicInput, Path]]) -> StoreInput
 
 
 def matching_files(entry: MosaicInput, folder: Path) -> Iterable[tuple[Path, Mapping[str, str]]]:
-    """Yield the files that an input names or its pattern fits, with what its words stand for.
+    """Return the files that an input names or its pattern fits, with what its words stand for.
 
     Parameters
     ----------
@@ -229,29 +242,7 @@ def matching_files(entry: MosaicInput, folder: Path) -> Iterable[tuple[Path, Map
     folder
         What its path is relative to.
     """
-    path = str(expand_path(entry.path, folder))
-    found = sorted(glob.glob(WORD.sub("*", path), recursive=True))  # noqa: PTH207 - absolute
-    if not found and Path(path).exists():
-        found = [path]  # a name with a character that a pattern gives another meaning
-    pattern = _regex(path)
-    for file in found:
-        match = pattern.fullmatch(file)
-        # A word that stands twice must stand for the same text.
-        if match is not None or file == path:
-            yield Path(file), match.groupdict() if match is not None else {}
-
-
-def _regex(path: str) -> re.Pattern[str]:
-    """Return the regular expression of a pattern, its words as named groups."""
-    pieces: list[str] = []
-    seen: set[str] = set()
-    for index, piece in enumerate(WORD.split(path)):
-        if index % 2 == 0:
-            pieces.append(re.sub(r"^\(\?s:(.*)\)\\[zZ]$", r"(?s:\1)", fnmatch.translate(piece)))
-        else:
-            pieces.append(f"(?P={piece})" if piece in seen else f"(?P<{piece}>[^/]+?)")
-            seen.add(piece)
-    return re.compile("".join(pieces))
+    return fitting_files(str(expand_path(entry.path, folder)))
 
 
 def require_files(groups: Sequence[StoreInputs], settings: MosaicSettings, folder: Path) -> None:

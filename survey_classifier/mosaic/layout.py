@@ -5,19 +5,29 @@ pixels become (``compose``) nor the work (``ingest``).
 """
 
 import hashlib
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import TileGrid
+from survey_classifier.geometry import Box, TileGrid
 from survey_classifier.mosaic.compose import Placed
 from survey_classifier.mosaic.exposure import Exposure, PixelGrid
-from survey_classifier.mosaic.grids import grid_offset, mosaic_grid, own_grid, reached_box
+from survey_classifier.mosaic.grids import (
+    bare_wcs,
+    grid_offset,
+    mosaic_grid,
+    own_grid,
+    reached_box,
+    spread,
+)
 from survey_classifier.mosaic.inputs import MosaicSettings, StoreInputs
 from survey_classifier.mosaic.pixels import BandInfo
 from survey_classifier.mosaic.place import Place
@@ -36,7 +46,10 @@ COMPOSITION = 1
 MAX_EMPTINESS = 20
 """Area of a mosaic over that of its images, beyond which they are not one field."""
 LATTICE = 64
-"""Points along each axis at which the overlap of bands is looked at."""
+"""Points along each axis at which the coverage is looked at."""
+N_OPENED_AT_ONCE = 16
+"""Files that are opened side by side: mostly that is waiting for a disk or a network."""
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -105,23 +118,13 @@ class IngestPlan:
     @cached_property
     def coverage(self) -> dict[str, float]:
         """Share of the mosaic's area that the images of each band reach."""
-        return {band: float(there.mean()) for band, there in self.reached.items()}
-
-    @cached_property
-    def reached(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Which points of a lattice over the mosaic each band's images reach."""
         ny, nx = self.grid.shape
         y, x = np.meshgrid(np.linspace(0, ny - 1, LATTICE), np.linspace(0, nx - 1, LATTICE))
         ra, dec = self.sky.pixel_to_world(x, y)
         there = {band.name: np.zeros(x.shape, dtype=np.bool_) for band in self.bands}
         for image in self.images:
-            x_in, y_in = SkyGrid(image.exposure.wcs).world_to_pixel(ra, dec)
-            height, width = image.exposure.shape
-            inside = (
-                (x_in >= -0.5) & (x_in <= width - 0.5) & (y_in >= -0.5) & (y_in <= height - 0.5)
-            )
-            there[image.exposure.band.name] |= inside
-        return there
+            there[image.exposure.band.name] |= _reaches(image, ra, dec)
+        return {band: float(reached.mean()) for band, reached in there.items()}
 
 
 def _inputs(images: Sequence[Placed], shards: TileGrid, row: int, col: int) -> int:
@@ -152,8 +155,7 @@ def lay_out(settings: MosaicSettings, group: StoreInputs, *, partial: bool = Fal
         If a file cannot be used, two are the same piece of the survey, they do not make one
         field, or two of a band differ in unit.
     """
-    exposures: Sequence[Exposure] = [READERS[entry.reader](entry, path)
-                                     for entry, path in group.files]  # fmt: skip
+    exposures: Sequence[Exposure] = _opened(group)
     if not exposures:
         raise MosaicError(f"there is no file yet for {group.store}; mend the paths of its inputs")
     _require_single(exposures)
@@ -172,6 +174,15 @@ def lay_out(settings: MosaicSettings, group: StoreInputs, *, partial: bool = Fal
     if not partial:
         _require_overlap(plan)
     return plan
+
+
+def _opened(group: StoreInputs) -> list[Exposure]:
+    """Open files side by side; the first in order that cannot be used raises."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(N_OPENED_AT_ONCE) as pool:
+        # Readers silence these file by file, which threads would undo for one another.
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        warnings.filterwarnings("ignore", message="File may have been truncated")
+        return list(pool.map(lambda file: READERS[file[0].reader](*file), group.files))
 
 
 def _placed(exposure: Exposure, wcs: WCS) -> Placed:
@@ -199,7 +210,7 @@ def _grid(settings: MosaicSettings, exposures: Sequence[Exposure]) -> PixelGrid:
             f"{exposures[0].path} is no piece of a survey's grid; use extent = 'inputs', or give "
             "center_deg and size_px"
         )
-    return grid
+    return replace(grid, wcs=bare_wcs(grid.wcs))
 
 
 def _require_single(exposures: Sequence[Exposure]) -> None:
@@ -238,19 +249,43 @@ def _require_together(exposures: Sequence[Exposure], grid: PixelGrid, *, own: bo
 
 def _require_overlap(plan: IngestPlan) -> None:
     """Refuse bands that share no part of the sky: no source would have all of them."""
-    for band, there in plan.reached.items():
-        if not there.any() and plan.images_of(band)[0].offset is None:
+    whole = Box(0, plan.shape[0], 0, plan.shape[1])
+    for band in plan.bands:
+        if not any(_share(plan, whole, image) for image in plan.images_of(band.name)):
             raise MosaicError(
-                f"the images of band {band} lie off the mosaic of {plan.store}; mend center_deg, "
-                "or leave them out"
+                f"the images of band {band.name} lie off the mosaic of {plan.store}; mend "
+                "center_deg, or leave them out"
             )
-    first, *others = plan.reached.items()
-    for band, there in others:
-        if not (there & first[1]).any():
+    first, *others = plan.bands
+    for band in others:
+        pairs = product(plan.images_of(first.name), plan.images_of(band.name))
+        if not any(_share(plan, whole, *pair) for pair in pairs):
             raise MosaicError(
-                f"bands {first[0]} and {band} of {plan.store} share no part of the sky; "
+                f"bands {first.name} and {band.name} of {plan.store} share no part of the sky; "
                 "make a mosaic of each"
             )
+
+
+def _share(plan: IngestPlan, box: Box, *images: Placed) -> bool:
+    """Return whether images have a place of a box in common.
+
+    It is looked for at points spread over what their boxes have in common, however small that is.
+    """
+    common: Box | None = box
+    for image in images:
+        common = common and common.intersection(image.box)
+    if common is None:
+        return False
+    x, y = spread(common.shape)
+    ra, dec = plan.sky.pixel_to_world(x + common.x0, y + common.y0)
+    return bool(np.logical_and.reduce([_reaches(image, ra, dec) for image in images]).any())
+
+
+def _reaches(image: Placed, ra_deg: FloatArray, dec_deg: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which positions lie on an image."""
+    x, y = SkyGrid(image.exposure.wcs).world_to_pixel(ra_deg, dec_deg)
+    height, width = image.exposure.shape
+    return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
 
 
 def _bands(exposures: Sequence[Exposure], wcs: WCS) -> tuple[BandInfo, ...]:

@@ -8,16 +8,19 @@ surveys' own tools do: ``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``AWS_SKIP_S
 public buckets, and so on. ``http(s)://`` can be read only.
 """
 
+import glob
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import obstore
+from filelock import FileLock, Timeout
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 from zarr.abc.store import Store
@@ -34,6 +37,8 @@ READ_FAILURES = (*WRITE_FAILURES, ValueError)
 ROOT = "zarr.json"
 """The file that a group has, and that is written last when a store is made."""
 SCHEMES = ("s3", "gs", "http", "https")
+ID = "[0-9a-f]" * 32
+"""Pattern of the unique part of a temporary name."""
 MAX_RETRIES = 5
 """A place that does not answer is given up after some ten seconds, not after three minutes."""
 
@@ -162,6 +167,39 @@ class Place:
             raise MosaicError(f"{self} can only be read; name a folder or an s3:// URL to write")
         return ObjectStore(_objects(self.text), read_only=mode == "r")
 
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep a folder for one process at a time, by a lock beside it; a URL is not locked.
+
+        What a killed `create` left beside it is removed first.
+
+        Raises
+        ------
+        MosaicError
+            If another process has it, or the lock cannot be made.
+        """
+        if self.folder is None:
+            yield
+            return
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"), timeout=0)
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise MosaicError(
+                f"another process ingests into {self}; wait for it, or name another store"
+            ) from error
+        except OSError as error:
+            raise MosaicError(
+                f"cannot lock {self}: {error}; name a store in a folder that can be written to"
+            ) from error
+        try:
+            for path in self.folder.parent.glob(_unfinished(glob.escape(self.folder.name), ID)):
+                shutil.rmtree(path, ignore_errors=True)
+            yield
+        finally:
+            lock.release()
+
     def create(self, files: Mapping[str, bytes]) -> None:
         """Write the files of a new store, which appears complete or not at all.
 
@@ -179,7 +217,7 @@ class Place:
             for path in sorted(files, key=lambda path: path == ROOT):
                 obstore.put(_objects(self.text), path, files[path])
             return
-        temporary = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex}.tmp")
+        temporary = self.folder.with_name(_unfinished(self.folder.name, uuid.uuid4().hex))
         try:
             for path, content in files.items():
                 (temporary / path).parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +245,11 @@ class Place:
             f"cannot reach {self}: {reason(error)}; "
             "check the address and the AWS_* or GOOGLE_* variables"
         )
+
+
+def _unfinished(name: str, unique: str) -> str:
+    """Return the name of a folder that is to become a store."""
+    return f".{name}.{unique}.tmp"
 
 
 def _walked(folder: Path, prefix: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from survey_classifier.mosaic.inputs import (
 )
 from survey_classifier.mosaic.layout import IngestPlan, lay_out
 from survey_classifier.mosaic.place import Place
+from survey_classifier.mosaic.readers import SELECT
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter, is_finished
 
@@ -45,7 +46,7 @@ def plan_ingests(settings: MosaicSettings, folder: Path) -> list[IngestPlan]:
         raise MosaicError(f"no store at {settings.store} and no [[mosaic.inputs]] to make it of")
     groups = grouped_inputs(settings, folder)
     require_files(groups, settings, folder)
-    return [_checked(lay_out(settings, group)) for group in groups]
+    return [_checked(lay_out(settings, group), group) for group in groups]
 
 
 def plan_or_open(settings: MosaicSettings, folder: Path) -> list[IngestPlan | Mosaic]:
@@ -98,7 +99,7 @@ def plan_store(
     MosaicError
         If a file cannot be used, or the store was made of files that are gone.
     """
-    plan = _checked(lay_out(settings, group, partial=partial))
+    plan = _checked(lay_out(settings, group, partial=partial), group)
     return Mosaic.open(group.store) if _is_up_to_date(plan) else plan
 
 
@@ -125,16 +126,26 @@ def _is_up_to_date(plan: IngestPlan) -> bool:
     return writer.is_sealed_as(plan.layout) and next(writer.pending(plan.inputs), None) is None
 
 
-def _checked(plan: IngestPlan) -> IngestPlan:
+def _checked(plan: IngestPlan, group: StoreInputs) -> IngestPlan:
     """Refuse an ingest whose store was made of images that are gone: they would be erased."""
     if not Place.of(plan.store).exists():
         return plan
     made_of = MosaicWriter.files_of(plan.store)
     for band in plan.bands:
         gone = set(made_of.get(band.name, ())) - set(band.source_files) - set(plan.superseded)
+        for reader in {entry.reader for entry, _ in group.files if entry.band == band.name}:
+            gone = _newest(reader, gone, band.source_files)
         if gone:
             raise MosaicError(
                 f"band {band.name} of {plan.store} was made of {min(gone)} too, which is not "
                 "among the inputs any more; bring it back, or remove the store"
             )
     return plan
+
+
+def _newest(reader: str, gone: set[str], present: Sequence[str]) -> set[str]:
+    """Leave out the files that are gone because newer versions of them have come."""
+    if reader not in SELECT:
+        return gone
+    kept = SELECT[reader]([Path(name) for name in (*gone, *present)])
+    return gone & {path.name for path in kept}

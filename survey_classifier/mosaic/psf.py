@@ -144,8 +144,9 @@ class MatchedExposure:
 
     @property
     def identity(self) -> str:
-        """See `Exposure.identity`."""
-        return f"{self.original.identity} matched to {self.fwhm_arcsec!r} arcsec"
+        """See `Exposure.identity`; with both seeings, which say how wide the kernel is."""
+        own = self.original.band.psf_fwhm_arcsec
+        return f"{self.original.identity} matched from {own!r} to {self.fwhm_arcsec!r} arcsec"
 
     @property
     def slot(self) -> str:

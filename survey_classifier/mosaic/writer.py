@@ -77,6 +77,7 @@ class MosaicWriter:
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._sealed = bool(about["digest"])
+        self._has_unsealed = False
         self._unsealing = threading.Lock()
 
     @classmethod
@@ -146,7 +147,14 @@ class MosaicWriter:
         return self._sealed and same
 
     def new_bands(self, layout: Layout) -> set[str]:
-        """Return the names of a layout's bands of which every shard is to be written."""
+        """Return the names of a layout's bands of which every shard is to be written.
+
+        Raises
+        ------
+        MosaicError
+            If it cannot be written to by the layout; see `open_or_create`.
+        """
+        require_alike(layout, self._group, self.place)
         return new_bands(layout, self._infos)
 
     def has_variance(self, band: str) -> bool:
@@ -228,6 +236,7 @@ class MosaicWriter:
         # Others may have written meanwhile, and what is open keeps its first view of the seal.
         self._group = open_group(self.place, "r+")
         about = open_about(self._group, self.place)
+        self._has_unsealed = False
         if not about["digest"]:
             with _saying(f"seal {self.place}"):
                 self._seal(about)
@@ -249,10 +258,14 @@ class MosaicWriter:
     def _unseal(self) -> None:
         """Take the digest away before the pixels that it was made of."""
         with self._unsealing:
-            if self._sealed:
-                about = open_about(self._group, self.place)
+            if self._has_unsealed:
+                return
+            # As it is now: another writer may have sealed the store since this one opened it.
+            self._group = open_group(self.place, "r+")
+            about = open_about(self._group, self.place)
+            if about["digest"]:
                 self._group.attrs[ATTRIBUTE] = {**about, "digest": ""}
-                self._sealed = False
+            self._sealed, self._has_unsealed = False, True
 
     def _write_levels(self, band: str, box: Box, window: Window) -> int:
         """Write the planes of every level; return the digest of those of level 0."""

@@ -12,8 +12,8 @@ for; sources that no store holds yet are published as such.
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from survey_classifier.catalog.parts import done_parts
@@ -26,7 +26,7 @@ from survey_classifier.mosaic.arrivals import (
     require_way_into,
 )
 from survey_classifier.mosaic.ingest import carry_out, faults
-from survey_classifier.mosaic.inputs import StoreInputs, grouped_inputs
+from survey_classifier.mosaic.inputs import StoreInputs, grouped_inputs, stores_there
 from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.pixels import Described
 from survey_classifier.mosaic.place import Place
@@ -154,6 +154,7 @@ class _Rounds:
         self.arrivals = Arrivals(inputs.config.mosaic, inputs.config.folder, listener.say)
         self.receipt: RunReceipt | None = None
         self._inputs, self._workers, self._listener = inputs, workers, listener
+        self._has_begun = False
         self._seen: dict[str, Files] = {}
         """What each store was last looked at with."""
         self._mosaics: dict[str, Mosaic] = {}
@@ -163,6 +164,8 @@ class _Rounds:
         """Why each store cannot be made as it is."""
         self._said: set[str] = set()
         self._sound: set[str] = set()
+        self._damaged: set[Path] = set()
+        """Images that passed for sound, until all of their pixels were read."""
         self._classified: dict[str, str] = {}
         """Digests of the mosaics that were last classified on."""
 
@@ -175,15 +178,14 @@ class _Rounds:
 
     def go(self) -> bool:
         """Do all that the files which have arrived allow; return whether there was any work."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._keep_made()
         plans = self._plans()
         try:
             made = carry_out(plans, self._progress, checked=True) if plans else []
         except MosaicError as error:
-            files = {file for todo in plans for i in todo.images for file in i.exposure.files}
-            if all(self.arrivals.is_as_seen(file) for file in files):
-                raise
-            self._listener.say(f"{error} (a file has changed meanwhile, so it is tried again)")
-            self._seen = {}
+            self._set_back(plans, error)
             return True
         self._mosaics |= {todo.store: mosaic for todo, mosaic in zip(plans, made, strict=True)}
         worked = self._classify() or bool(plans)
@@ -192,6 +194,47 @@ class _Rounds:
             self._listener.say(line)
         return worked
 
+    def _set_back(self, plans: Sequence[IngestPlan], error: MosaicError) -> None:
+        """Take back what a failed ingest has begun, without the image that it failed on.
+
+        Raises
+        ------
+        MosaicError
+            If it was no image that it failed on.
+        """
+        images = [image.exposure for plan in plans for image in plan.images]
+        if all(self.arrivals.is_as_seen(file) for image in images for file in image.files):
+            named = {len(str(file)): file for image in images for file in image.files
+                     if str(file) in str(error)}  # fmt: skip
+            if not named:
+                raise error
+            # A name may be the beginning of another.
+            bad = {image.path for image in images if named[max(named)] in image.files}
+            for path in bad:
+                self.arrivals.refuse(path, str(error))
+            self._damaged |= bad
+        else:
+            self._listener.say(f"{error} (a file has changed meanwhile, so it is tried again)")
+        for todo in plans:
+            self._seen.pop(todo.store, None)
+            self._mosaics.pop(todo.store, None)
+
+    def _keep_made(self) -> None:
+        """Open the stores that an earlier watch has made of images that are gone by now."""
+        config = self._inputs.config
+        for store in stores_there(config.mosaic, config.folder):
+            made_of = {file for of in MosaicWriter.files_of(store).values() for file in of}
+            if made_of & (self.arrivals.coming | {path.name for path in self.arrivals.refused}):
+                continue
+            try:
+                mosaic = Mosaic.open(store)
+            except MosaicError as error:
+                self._wrong[store] = str(error)
+                continue
+            self._mosaics[store] = mosaic
+            if self._note(store, self._bands_short(mosaic)):
+                self._inputs.require(mosaic)
+
     def _progress(self, done: int, total: int) -> None:
         self._listener.progress("ingest", done, total)
 
@@ -199,7 +242,11 @@ class _Rounds:
         """Return the ingests that are to be done, of images that are sound."""
         config = self._inputs.config
         while True:
-            groups = grouped_inputs(config.mosaic, config.folder, self.arrivals.arrived)
+            self._damaged &= self.arrivals.refused.keys()
+            # A store that was begun with such an image goes on without it, until it is mended.
+            lost = tuple(path.name for path in self._damaged)
+            there = grouped_inputs(config.mosaic, config.folder, self.arrivals.arrived)
+            groups = [replace(group, superseded=group.superseded + lost) for group in there]
             files = {group.store: self._files(group) for group in groups}
             todo = [group for group in groups
                     if files[group.store] != self._seen.get(group.store, ())

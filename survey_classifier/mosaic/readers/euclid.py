@@ -13,8 +13,10 @@ Files made again have a newer time-stamp; the newest of each kind is meant.
 """
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +48,7 @@ __all__ = [
     "EroExposure",
     "MerExposure",
     "companions",
+    "fixes_tile",
     "mask_of_flags",
     "newest",
     "open_euclid_ero",
@@ -57,10 +60,18 @@ MER_NAME = re.compile(
     r"_TILE(?P<tile>\d{9})-[0-9A-Za-z]+_(?P<time>\d{8}T\d{6}(?:\.\d+)?)Z_\d\d\.\d\d\.fits"
     r"(?:\.(?:fz|gz|bz2))?"
 )
+ONE_TILE = re.compile(r"(?:TILE|/|^)\d{9}[-/]")
+"""A tile's number in a path, in a name or as a folder; a star beside it could stand for more."""
 FLAGGED_BANDS = re.compile(r"VIS|NIR-[YJH]")
 """Bands whose flags are Euclid's own; those of ground-based cameras have other tables."""
+SETTLED_NS = 2_000_000_000
+"""A folder that changed more recently may change again without another time-stamp."""
 UNKNOWN_RMS = 1e15
 """Where nothing was observed the RMS map of a tile holds 1e16, and the image 0."""
+Plane = tuple[str, str, Path]
+"""Kind (``RMS`` or ``FLAG``), time-stamp and file."""
+Planes = Mapping[tuple[str, str], Sequence[Plane]]
+"""By band and tile."""
 FLAGS: Mapping[MaskBit, tuple[int, ...]] = MappingProxyType(
     {
         MaskBit.NO_DATA: (0, 22),  # INVALID, NO_DATA
@@ -230,17 +241,24 @@ def companions(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
         Of every image, the files that it may be read with.
     """
     keyed = [(path, MER_NAME.fullmatch(path.name)) for path in paths]
-    beside: dict[tuple[Path, str | None, str], list[Path]] = {}
-    for folder in {path.parent for path, _ in keyed}:
-        for file in sorted(folder.glob("EUC_MER_MOSAIC-*_TILE*")):
-            if (match := MER_NAME.fullmatch(file.name)) is not None:
-                beside.setdefault((folder, match["of"], match["tile"]), []).append(file)
+    planes = {folder: _planes(folder) for folder in {path.parent for path, _ in keyed}}
     return {
         path: ()
         if match is None
-        else tuple(beside.get((path.parent, match["band"], match["tile"]), ()))
+        else tuple(file for *_, file in planes[path.parent].get((match["band"], match["tile"]), ()))
         for path, match in keyed
     }
+
+
+def fixes_tile(pattern: str) -> bool:
+    """Return whether a pattern of paths fits images of one MER tile only.
+
+    Parameters
+    ----------
+    pattern
+        With the tile's number, if it has one, after ``TILE`` or as the name of a folder.
+    """
+    return ONE_TILE.search(pattern) is not None
 
 
 def mask_of_flags(flags: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -258,13 +276,35 @@ def mask_of_flags(flags: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return mask
 
 
+def _planes(folder: Path) -> Planes:
+    """Return the files of noise and flags in a folder, which is listed when it has changed."""
+    changed_ns = folder.stat().st_mtime_ns if folder.is_dir() else 0
+    if abs(time.time_ns() - changed_ns) < SETTLED_NS:
+        return _listed(folder)
+    return _listed_once(folder, changed_ns)
+
+
+@lru_cache(maxsize=16)
+def _listed_once(folder: Path, changed_ns: int) -> Planes:  # noqa: ARG001 - part of the key
+    return _listed(folder)
+
+
+def _listed(folder: Path) -> Planes:
+    """Return the files of noise and flags in a folder."""
+    planes: dict[tuple[str, str], list[Plane]] = {}
+    for file in sorted(folder.glob("EUC_MER_MOSAIC-*_TILE*")):
+        match = MER_NAME.fullmatch(file.name)
+        if match is not None and match["of"] is not None:
+            plane = match["kind"], match["time"], file
+            planes.setdefault((match["of"], match["tile"]), []).append(plane)
+    return planes
+
+
 def _beside(path: Path, band: str, tile: str) -> dict[str, Path]:
     """Return the newest file of each kind that belongs to an image."""
     found: dict[str, list[tuple[str, Path]]] = {}
-    for file in sorted(path.parent.glob(f"EUC_MER_MOSAIC-{band}-*_TILE{tile}-*")):
-        match = MER_NAME.fullmatch(file.name)
-        if match is not None and match["of"] == band:
-            found.setdefault(match["kind"], []).append((match["time"], file))
+    for kind, stamp, file in _planes(path.parent).get((band, tile), ()):
+        found.setdefault(kind, []).append((stamp, file))
     for kind, files in found.items():
         last = max(time for time, _ in files)
         same = [file for time, file in files if time == last]

@@ -5,7 +5,7 @@ Owns which HDUs of a file are read and how they become an `Exposure`. Does not o
 particular surveys.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class FitsExposure:
     @property
     def slot(self) -> str:
         """See `Exposure.slot`."""
-        return self.path.name
+        return ""
 
     @property
     def core(self) -> Box | None:
@@ -103,16 +103,28 @@ class FitsExposure:
             If the file cannot be read there, or its mask plane has other bits than `MaskBit`.
         """
         with opened(self.path) as hdus:
-            counts = section(hdus[self.hdu], box)
-            mask = np.zeros(box.shape, dtype=np.uint8)
-            if self.mask_hdu is not None:
-                mask = self._mask(section(hdus[self.mask_hdu], box))
-            if self.coverage_hdu is not None:
-                coverage = section(hdus[self.coverage_hdu], box)
-                mask[(coverage == 0) | np.isnan(coverage)] |= np.uint8(MaskBit.NO_DATA)
-            noise = None
-            if self.noise is not None:
-                noise = self.noise.kind, section(hdus[self.noise.hdu], box)
+            return self.window(hdus, box)
+
+    def window(self, hdus: fits.HDUList, box: Box) -> Window:
+        """Return what `read` does, for readers that have the file open.
+
+        Parameters
+        ----------
+        hdus
+            The file, within a block of `opened`.
+        box
+            The window, inside the image.
+        """
+        counts = section(hdus[self.hdu], box)
+        mask = np.zeros(box.shape, dtype=np.uint8)
+        if self.mask_hdu is not None:
+            mask = self._mask(section(hdus[self.mask_hdu], box))
+        if self.coverage_hdu is not None:
+            coverage = section(hdus[self.coverage_hdu], box)
+            mask[(coverage == 0) | np.isnan(coverage)] |= np.uint8(MaskBit.NO_DATA)
+        noise = None
+        if self.noise is not None:
+            noise = self.noise.kind, section(hdus[self.noise.hdu], box)
         return calibrated(counts, njy_per_count(self.band.zero_point), mask, noise)
 
     def _mask(self, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -160,8 +172,10 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
             (path.name,),
             has_variance=noise is not None,
         )
-        # Not the time of the file: a copy of it is the same image.
-        keys = (path.name, sampled_digest(path), image, coverage, mask, noise, band)
+        # Not the time of the file: a copy of it is the same image. Nor the seeing: it changes no
+        # pixel until bands are matched, and `MatchedExposure` adds it then.
+        pixels = replace(band, psf_fwhm_arcsec=None)
+        keys = (path.name, sampled_digest(path), image, coverage, mask, noise, pixels)
         wcs = equatorial_wcs(header, where)
         return FitsExposure(path, image, coverage, mask, noise, band, shape, wcs, repr(keys))
 

@@ -5,6 +5,7 @@ what the pixels mean (the readers) nor the WCS (``header_wcs``).
 """
 
 import hashlib
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
+from astropy.utils.exceptions import AstropyUserWarning
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
@@ -38,6 +40,9 @@ MAX_GAP_BYTES = 2**15
 """Bytes between the rows of a window up to which they are read, too: that takes less time than a
 call for each row, and the system reads ahead anyway."""
 
+BY_DAMAGE = (ValueError, TypeError, LookupError, AttributeError)
+"""What astropy stumbles with over damaged headers; a fault of ours has these types, too."""
+
 
 @contextmanager
 def opened(path: Path, *, tables: bool = False) -> Iterator[fits.HDUList]:
@@ -53,7 +58,8 @@ def opened(path: Path, *, tables: bool = False) -> Iterator[fits.HDUList]:
     Raises
     ------
     MosaicError
-        If it is missing or unreadable, now or while the block reads from it.
+        If it is missing or unreadable, now or while the block reads from it. Other errors of the
+        block stay what they are.
     """
     try:
         # Not mapped: astropy maps no scaled integers, and sections are read by window anyhow.
@@ -64,11 +70,19 @@ def opened(path: Path, *, tables: bool = False) -> Iterator[fits.HDUList]:
             yield hdus
     except FileNotFoundError as error:
         raise MosaicError(f"no such file: {path}") from error
-    except (OSError, VerifyError, UserWarning, ValueError, TypeError, KeyError) as error:
+    except (OSError, VerifyError, AstropyUserWarning, *BY_DAMAGE) as error:
+        if isinstance(error, BY_DAMAGE) and not _is_of_astropy(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         reason = f"a header lacks {reason}" if isinstance(error, KeyError) else reason
         reason = reason.partition(" If this is really a FITS file")[0]  # astropy's own options
         raise MosaicError(f"cannot read {path} as FITS: {reason}; fetch it again") from error
+
+
+def _is_of_astropy(error: Exception) -> bool:
+    """Return whether an error arose within astropy, which reads headers only when it must."""
+    modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(module.startswith("astropy.") for module in modules)
 
 
 @contextmanager
@@ -115,10 +129,21 @@ def all_hdus(hdus: fits.HDUList) -> list[Any]:
 
 
 def sampled_digest(path: Path) -> str:
-    """Return a SHA-256 over a file's size and pieces spread evenly over it.
+    """Return a SHA-256 over a file's size, all its headers, and pieces spread evenly over it.
 
     Reading a survey whole only to see that it is the same would take as long as its ingest; an
-    image that was replaced differs in every piece.
+    image that was replaced differs in every piece. A few pixels that were mended in place are
+    seen by the checksum of their HDU, if it has one.
+
+    Parameters
+    ----------
+    path
+        A FITS file; if it is compressed, the headers are those within.
+
+    Raises
+    ------
+    MosaicError
+        If it cannot be read.
     """
     size = path.stat().st_size
     state = hashlib.sha256(str(size).encode())
@@ -126,6 +151,11 @@ def sampled_digest(path: Path) -> str:
         for piece in range(N_SAMPLES):
             stream.seek(max(0, size - SAMPLE_BYTES) * piece // (N_SAMPLES - 1))
             state.update(stream.read(SAMPLE_BYTES))
+    with opened(path, tables=True) as hdus:
+        for hdu in all_hdus(hdus):
+            info = hdu.fileinfo()
+            info["file"].seek(info["hdrLoc"])
+            state.update(info["file"].read(info["datLoc"] - info["hdrLoc"]))
     return state.hexdigest()
 
 

@@ -19,7 +19,7 @@ from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput, PixelGrid, Territory, Window
 from survey_classifier.mosaic.pixels import MaskBit
-from survey_classifier.mosaic.readers.fits import open_fits
+from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import (
     find_plane,
     number,
@@ -49,6 +49,7 @@ OWN_KEYS = (*NOISE_KEYS, "hdu", "mask_hdu", "coverage_hdu")
 class HscExposure(SurveyPiece):
     """An image of the HSC or LSST pipeline; see `Exposure`."""
 
+    image: FitsExposure
     mask_hdu: int | None
     mask_bits: tuple[int, ...]
     """What each bit of the file's mask becomes, see ``hsc_mask``."""
@@ -77,10 +78,10 @@ class HscExposure(SurveyPiece):
         MosaicError
             If the file cannot be read there.
         """
-        window = self.image.read(box)
-        if self.mask_hdu is None:
-            return window
         with opened(self.path) as hdus:
+            window = self.image.window(hdus, box)
+            if self.mask_hdu is None:
+                return window
             mask = translated(section(hdus[self.mask_hdu], box), self.mask_bits)
         np.bitwise_or(window.mask, mask, out=window.mask)
         return emptied(window, (window.mask & np.uint8(MaskBit.NO_DATA)) != 0)

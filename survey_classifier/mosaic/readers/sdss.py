@@ -27,7 +27,7 @@ from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput, Window
 from survey_classifier.mosaic.readers.calibration import njy_per_count
-from survey_classifier.mosaic.readers.fits import open_fits
+from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import opened, opened_to_describe
 from survey_classifier.mosaic.readers.piece import (
     NOISE_KEYS,
@@ -95,6 +95,7 @@ def dark_variance(filter_name: str, camcol: int, run: int) -> float:
 class SdssFrame(SurveyPiece):
     """One frame; see `Exposure`."""
 
+    image: FitsExposure
     electrons_per_count: float
     dark_variance: float
     """Counts squared."""
@@ -107,10 +108,10 @@ class SdssFrame(SurveyPiece):
         MosaicError
             If the file cannot be read there.
         """
-        window = self.image.read(box)
-        if not self.band.has_variance:
-            return window
         with opened(self.path) as hdus:
+            window = self.image.window(hdus, box)
+            if not self.band.has_variance:
+                return window
             calibration = np.asarray(hdus[CALIBRATION_HDU].data[box.x0 : box.x1], dtype=np.float32)
             sky = _sky(hdus[SKY_HDU].data, box)
         # Nanomaggies a count, in the band's unit; a column that was not calibrated has no noise.

@@ -6,6 +6,8 @@ that are compressed by tiles, of which astropy reads a window.
 A window of such a file cannot be read without all that is before it. So the file is unpacked,
 piece by piece, to a scratch file in ``TMPDIR`` that has no name: the system frees it with the
 process, however that ends. A process keeps the files that it used last, up to `SCRATCH_BYTES`.
+Where ``TMPDIR`` (``/tmp`` if it is not set) lies in memory, as a tmpfs does, they take memory, and
+it should be set to a folder of a disk.
 Unpacking costs a hundred times what writing and reading the scratch file does, so small files
 are not treated otherwise.
 """

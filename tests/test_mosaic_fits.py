@@ -270,9 +270,7 @@ def many_hdus(path):
     return path
 
 
-@pytest.mark.parametrize(
-    ("hdu", "value"), [(None, 1), (1, 1), (2, 2), ("other", 3), ("OTHER", 3), (3, 3)]
-)
+@pytest.mark.parametrize(("hdu", "value"), [(1, 1), (2, 2), ("other", 3), ("OTHER", 3), (3, 3)])
 def test_an_hdu_by_name_or_number(tmp_path, hdu, value):
     path = many_hdus(tmp_path / "g.fits")
     assert opened(path, hdu=hdu).read(WHOLE).flux[0, 0] == value
@@ -288,6 +286,7 @@ def test_an_hdu_by_name_or_number(tmp_path, hdu, value):
         (0, "HDU 0 of .* no pixels"),
         ("TABLE", "'TABLE' of .* no pixels"),
         ("CUBE", "'CUBE' of .* 1 x 30 x 40 pixels"),
+        (None, "several images of the sky .1:SCI, 2:SCI, 3:Other, 5:CUBE"),
     ],
 )
 def test_an_hdu_that_is_no_image(tmp_path, hdu, message):
@@ -366,3 +365,18 @@ def test_an_exposure_can_be_pickled(tmp_path):
     assert again.identity == exposure.identity
     np.testing.assert_array_equal(again.read(WHOLE).variance, exposure.read(WHOLE).variance)
     np.testing.assert_array_equal(again.wcs.wcs.crval, exposure.wcs.wcs.crval)
+
+
+def test_among_several_images_of_the_sky_none_is_chosen_silently(tmp_path):
+    """Each band of a stamp is an HDU of its own; the first is not what was asked for."""
+    header = tan_wcs().to_header(relax=True)
+    planes = [fits.ImageHDU(np.full((20, 20), i, np.float32), header, name=n)
+              for i, n in enumerate(("DES_G", "VIS"))]  # fmt: skip
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(tmp_path / "stamp.fits")
+    entry = {"path": "stamp.fits", "band": "VIS", "zero_point": 24.6}
+    with pytest.raises(MosaicError, match=r"several images of the sky \(1:DES_G, 2:VIS\); say"):
+        open_fits(MosaicInput(**entry), tmp_path / "stamp.fits")
+    exposure = open_fits(MosaicInput(**entry, hdu="VIS"), tmp_path / "stamp.fits")
+    assert (exposure.read(Box(0, 20, 0, 20)).flux > 0).all()
+    alone = open_fits(MosaicInput(**entry, rms_hdu="VIS"), tmp_path / "stamp.fits")
+    assert (alone.read(Box(0, 20, 0, 20)).flux == 0).all()

@@ -5,6 +5,7 @@ Owns which HDUs of a file are read and how they become an `Exposure`. Does not o
 particular surveys.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,8 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
         if mask is not None:
             _require_mask(hdus[mask].header, mask, path)
         noise = _noise_plane(hdus, settings, shape, path)
+        if settings.hdu is None:
+            _require_only_image(hdus, image, (coverage, mask, noise.hdu if noise else None), path)
         zero_point = zero_point_of(header, settings, where)
         band = BandInfo(
             settings.band,
@@ -178,6 +181,23 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
         keys = (path.name, sampled_digest(path), image, coverage, mask, noise, pixels)
         wcs = equatorial_wcs(header, where)
         return FitsExposure(path, image, coverage, mask, noise, band, shape, wcs, repr(keys))
+
+
+def _require_only_image(
+    hdus: fits.HDUList, image: int, planes: Collection[int | None], path: Path
+) -> None:
+    """Refuse to choose among images of the sky: the first may be of another band."""
+    sky = [
+        index
+        for index, hdu in enumerate(hdus)
+        if str(hdu.header.get("CTYPE1", "")).startswith("RA-") or index == image
+    ]
+    if any(index not in planes and index != image for index in sky):
+        names = ", ".join(f"{index}:{hdus[index].name}" for index in sky)
+        raise MosaicError(
+            f"{path} holds several images of the sky ({names}); say which is meant as hdu, and "
+            "name planes that belong to it as mask_hdu, rms_hdu and so on"
+        )
 
 
 def _require_mask(header: fits.Header, number: int, path: Path) -> None:

@@ -112,6 +112,15 @@ class Box:
         """Return the box moved by ``dy`` rows and ``dx`` columns."""
         return Box(self.y0 + dy, self.y1 + dy, self.x0 + dx, self.x1 + dx)
 
+    def aligned(self, step_px: int) -> "Box":
+        """Return the smallest box around this one whose edges are multiples of a step."""
+        return Box(
+            self.y0 // step_px * step_px,
+            -(-self.y1 // step_px) * step_px,
+            self.x0 // step_px * step_px,
+            -(-self.x1 // step_px) * step_px,
+        )
+
     def __str__(self) -> str:
         return f"y {self.y0}:{self.y1}, x {self.x0}:{self.x1}"
 

@@ -109,3 +109,12 @@ def test_positions_that_are_nowhere_still_have_an_owner():
 def test_level_position_is_the_mean_of_the_binned_pixels():
     binned = np.arange(16.0).reshape(4, 4).mean(axis=1)
     np.testing.assert_allclose(level_position(binned, 2), np.arange(4.0))
+
+
+@given(boxes, st.integers(1, 40))
+def test_an_aligned_box_is_the_smallest_of_whole_steps_around_it(box, step):
+    around = box.aligned(step)
+    assert all(edge % step == 0 for edge in (around.y0, around.y1, around.x0, around.x1))
+    assert around.intersection(box) == box
+    assert max(box.y0 - around.y0, around.y1 - box.y1) < step
+    assert max(box.x0 - around.x0, around.x1 - box.x1) < step

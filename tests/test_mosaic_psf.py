@@ -87,7 +87,7 @@ def test_the_identity_knows_how_much_an_image_is_blurred():
     """Images do not say their own seeing, which changes no pixel of theirs."""
     pixels = np.ones((30, 30))
     matched = [MatchedExposure(image(pixels, own), 0.9) for own in (0.6, 0.7)]
-    assert matched[0].original.identity == matched[1].original.identity
+    assert matched[0].image.identity == matched[1].image.identity
     assert matched[0].identity != matched[1].identity
 
 
@@ -123,7 +123,7 @@ def test_any_window_is_that_of_the_whole(fwhm):
 def test_pixels_against_the_definition():
     exposure = MatchedExposure(messy(), 0.9)
     out = exposure.read(whole(exposure))
-    pixels = exposure.original.read(whole(exposure))
+    pixels = exposure.image.read(whole(exposure))
     kernel = matching_kernel(exposure.sigma_px)
     assert np.sum(kernel * (np.arange(len(kernel)) - len(kernel) // 2) ** 2) == pytest.approx(
         (0.9**2 - 0.6**2) / 0.2**2 / (8 * np.log(2)), rel=1e-4

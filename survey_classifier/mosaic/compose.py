@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import Exposure, Territory, Window
-from survey_classifier.mosaic.lattice import STEP_PX, Lattice
+from survey_classifier.mosaic.lattice import STEP_PX, Lattice, Projection
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.regrid import read_onto
 from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
@@ -89,7 +89,7 @@ def compose(images: Sequence[Placed], wcs: WCS, box: Box) -> Window:
     return canvas.window()
 
 
-class _Plate(SkyGrid):
+class _Plate:
     """The sky itself as a grid: right ascension and declination in arcsec from a position.
 
     Unlike right ascension it has no jump near that position, so it can be interpolated.
@@ -133,14 +133,9 @@ def _held(territory: Territory, wcs: WCS, box: Box) -> Bool:
     return held
 
 
-def _mapped(grid: SkyGrid, image: SkyGrid, box: Box) -> Positions:
+def _mapped(grid: SkyGrid, image: Projection, box: Box) -> Positions:
     """Return where the pixels of a box lie on another grid, ``(x, y)`` of the box's shape."""
-    block = Box(
-        box.y0 // STEP_PX * STEP_PX,
-        -(-box.y1 // STEP_PX) * STEP_PX,
-        box.x0 // STEP_PX * STEP_PX,
-        -(-box.x1 // STEP_PX) * STEP_PX,
-    )
+    block = box.aligned(STEP_PX)
     y, x = Lattice.between(grid, image, block).positions()
     inner = box.shifted(-block.y0, -block.x0).slices
     return x[inner], y[inner]
@@ -176,6 +171,8 @@ class _Canvas:
     def add_rest(self, images: Sequence[Placed]) -> None:
         """Fill what is still without data from the image whose rim is farthest away."""
         empty = np.isnan(self.flux)
+        if not empty.any():
+            return
         parts = [(image, part) for image in images if (part := self._wanted(image, empty))]
         best = np.full(self.box.shape, -np.inf, dtype=np.float32)
         for image, part in parts:
@@ -197,7 +194,7 @@ class _Canvas:
         if part is None:
             return None
         missing = empty[self._inner(part)].copy()
-        core = self._core_part(image)
+        core = self._core_part(image) if missing.any() else None
         if core is not None:
             # What the survey gives to the image was read already, and found to be empty.
             claim = self._claim(image, core)

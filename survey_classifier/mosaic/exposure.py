@@ -17,7 +17,7 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic.pixels import BAND_NAME, BandInfo
 from survey_classifier.settings import Settings
 
-__all__ = ["Exposure", "MosaicInput", "PixelGrid", "Territory", "Window"]
+__all__ = ["DerivedExposure", "Exposure", "MosaicInput", "PixelGrid", "Territory", "Window"]
 
 
 class MosaicInput(Settings):
@@ -155,3 +155,49 @@ class Exposure(Protocol):
 
     def read(self, box: Box) -> Window:
         """Return the pixels of a box inside the image; the caller may change them."""
+
+
+@dataclass(frozen=True)
+class DerivedExposure:
+    """What an exposure that is made of another one has from it; see `Exposure`.
+
+    Subclasses say band, identity and slot, and read it.
+    """
+
+    image: Exposure
+    """The image that it is made of."""
+
+    @property
+    def path(self) -> Path:
+        """See `Exposure.path`."""
+        return self.image.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """See `Exposure.files`."""
+        return self.image.files
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Exposure.shape`."""
+        return self.image.shape
+
+    @property
+    def wcs(self) -> WCS:
+        """See `Exposure.wcs`."""
+        return self.image.wcs
+
+    @property
+    def core(self) -> Box | None:
+        """See `Exposure.core`."""
+        return self.image.core
+
+    @property
+    def territory(self) -> Territory | None:
+        """See `Exposure.territory`."""
+        return self.image.territory
+
+    @property
+    def survey_grid(self) -> PixelGrid | None:
+        """See `Exposure.survey_grid`."""
+        return self.image.survey_grid

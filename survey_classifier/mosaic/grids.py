@@ -15,6 +15,7 @@ from astropy.wcs import WCS
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import Exposure, PixelGrid
+from survey_classifier.mosaic.lattice import box_around
 from survey_classifier.mosaic.sky import REACH_DEG, SkyGrid, pixel_scale_arcsec
 
 __all__ = [
@@ -165,12 +166,7 @@ def reached_box(exposure: Exposure, wcs: WCS, offset: tuple[int, int] | None) ->
         return Box(-ANYWHERE_PX, ANYWHERE_PX, -ANYWHERE_PX, ANYWHERE_PX)
     ratio = pixel_scale_arcsec(exposure.wcs) / pixel_scale_arcsec(wcs)
     margin = MARGIN_PX + int(np.ceil(ratio))
-    return Box(
-        int(np.floor(y.min())) - margin,
-        int(np.ceil(y.max())) + margin + 1,
-        int(np.floor(x.min())) - margin,
-        int(np.ceil(x.max())) + margin + 1,
-    )
+    return box_around(y, x, margin)
 
 
 def _tangent_plane(ra_deg: float, dec_deg: float, scale_arcsec: float, system: str) -> WCS:

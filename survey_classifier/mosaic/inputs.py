@@ -226,7 +226,7 @@ def _newest(store: str, files: Sequence[tuple[MosaicInput, Path]]) -> StoreInput
     superseded: list[str] = []
     for entry in dict.fromkeys(entry for entry, _ in files):
         paths = [path for other, path in files if other is entry]
-        chosen = SELECT[entry.reader](paths) if entry.reader in SELECT else paths
+        chosen = set(SELECT[entry.reader](paths) if entry.reader in SELECT else paths)
         kept += [(entry, path) for path in paths if path in chosen]
         superseded += [path.name for path in paths if path not in chosen]
     return StoreInputs(store, tuple(kept), tuple(superseded))

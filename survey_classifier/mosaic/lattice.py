@@ -6,6 +6,7 @@ own the projections (``sky``) nor what is done with the positions (``regrid``).
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.sky import SkyGrid
 
-__all__ = ["Lattice", "box_around"]
+__all__ = ["Lattice", "Projection", "box_around"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -21,6 +22,15 @@ STEP_PX = 16
 """Spacing of the lattice; the error of a line over it falls with its square."""
 TOLERANCE_PX = 1e-3
 """Largest error of the interpolation in pixels of the image; else every pixel is projected."""
+
+
+class Projection(Protocol):
+    """What positions on the sky are mapped onto."""
+
+    def world_to_pixel(
+        self, ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return ``(x, y)``; NaN where a position is not on the projection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Lattice:
     """Pixels of the image to one of the block at each point: the Jacobian of the map."""
 
     @classmethod
-    def between(cls, grid: SkyGrid, image: SkyGrid, block: Box) -> "Lattice":
+    def between(cls, grid: SkyGrid, image: Projection, block: Box) -> "Lattice":
         """Map a block of a grid onto an image.
 
         Parameters
@@ -121,7 +131,7 @@ def box_around(y: FloatArray, x: FloatArray, margin_px: int) -> Box:
 
 
 def _projected(
-    grid: SkyGrid, image: SkyGrid, block: Box, step_px: int
+    grid: SkyGrid, image: Projection, block: Box, step_px: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return ``(y, x)`` on the image of the points of a lattice and of a ring around it."""
     y, x = np.meshgrid(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from astropy.wcs import WCS, FITSFixedWarning
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box, TileGrid
+from survey_classifier.geometry import Box, TileGrid, inside
 from survey_classifier.mosaic.compose import Placed
 from survey_classifier.mosaic.exposure import Exposure, PixelGrid
 from survey_classifier.mosaic.grids import (
@@ -284,8 +284,7 @@ def _share(plan: IngestPlan, box: Box, *images: Placed) -> bool:
 def _reaches(image: Placed, ra_deg: FloatArray, dec_deg: FloatArray) -> npt.NDArray[np.bool_]:
     """Return which positions lie on an image."""
     x, y = SkyGrid(image.exposure.wcs).world_to_pixel(ra_deg, dec_deg)
-    height, width = image.exposure.shape
-    return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return inside(x, y, image.exposure.shape)
 
 
 def _bands(exposures: Sequence[Exposure], wcs: WCS) -> tuple[BandInfo, ...]:

@@ -17,6 +17,7 @@ from survey_classifier.mosaic.inputs import (
     grouped_inputs,
     mosaic_stores,
     require_files,
+    stores_there,
 )
 from survey_classifier.mosaic.layout import IngestPlan, lay_out
 from survey_classifier.mosaic.place import Place
@@ -66,12 +67,15 @@ def plan_or_open(settings: MosaicSettings, folder: Path) -> list[IngestPlan | Mo
     MosaicError
         If an input cannot be used, or a finished store was made of files that are gone.
     """
-    stores = mosaic_stores(settings, folder)
     groups = {group.store: group for group in _groups(settings, folder)}
+    if groups:
+        stores = sorted({*groups, *stores_there(settings, folder)})
+    else:
+        stores = mosaic_stores(settings, folder)
     if settings.inputs and not _all_finished(stores):
         require_files(list(groups.values()), settings, folder)
     found: list[IngestPlan | Mosaic] = []
-    for store in sorted({*stores, *groups}):
+    for store in stores:
         group = groups.get(store)
         if group is None or not group.files:
             found.append(_opened(store, settings, folder))

@@ -7,7 +7,6 @@ Owns the matching kernel and what becomes of masks and variances under it. Does 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from scipy.special import ive
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import Exposure, PixelGrid, Territory, Window
+from survey_classifier.mosaic.exposure import DerivedExposure, Exposure, Window
 from survey_classifier.mosaic.pixels import UNUSABLE, BandInfo, MaskBit
 from survey_classifier.mosaic.pyramid import merged_mask
 from survey_classifier.mosaic.regrid import fwhm_on
@@ -100,7 +99,7 @@ def matching_kernel(sigma_px: float) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class MatchedExposure:
+class MatchedExposure(DerivedExposure):
     """An exposure convolved to a worse seeing; see `Exposure`.
 
     A pixel takes the mean of the usable pixels around it, by the kernel's weights, so values keep
@@ -112,68 +111,31 @@ class MatchedExposure:
     add up to.
     """
 
-    original: Exposure
-    """The image as it was taken."""
     fwhm_arcsec: float
     """Seeing to bring it to, on its own grid: worse than its own."""
 
     @property
-    def path(self) -> Path:
-        """See `Exposure.path`."""
-        return self.original.path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """See `Exposure.files`."""
-        return self.original.files
-
-    @property
     def band(self) -> BandInfo:
         """See `Exposure.band`; with the new seeing."""
-        return replace(self.original.band, psf_fwhm_arcsec=self.fwhm_arcsec)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """See `Exposure.shape`."""
-        return self.original.shape
-
-    @property
-    def wcs(self) -> WCS:
-        """See `Exposure.wcs`."""
-        return self.original.wcs
+        return replace(self.image.band, psf_fwhm_arcsec=self.fwhm_arcsec)
 
     @property
     def identity(self) -> str:
         """See `Exposure.identity`; with both seeings, which say how wide the kernel is."""
-        own = self.original.band.psf_fwhm_arcsec
-        return f"{self.original.identity} matched from {own!r} to {self.fwhm_arcsec!r} arcsec"
+        own = self.image.band.psf_fwhm_arcsec
+        return f"{self.image.identity} matched from {own!r} to {self.fwhm_arcsec!r} arcsec"
 
     @property
     def slot(self) -> str:
         """See `Exposure.slot`."""
-        return self.original.slot
-
-    @property
-    def core(self) -> Box | None:
-        """See `Exposure.core`."""
-        return self.original.core
-
-    @property
-    def territory(self) -> Territory | None:
-        """See `Exposure.territory`."""
-        return self.original.territory
-
-    @property
-    def survey_grid(self) -> PixelGrid | None:
-        """See `Exposure.survey_grid`."""
-        return self.original.survey_grid
+        return self.image.slot
 
     @cached_property
     def sigma_px(self) -> float:
         """Width of the kernel."""
-        own = self.original.band.psf_fwhm_arcsec or 0.0
+        own = self.image.band.psf_fwhm_arcsec or 0.0
         added_arcsec = np.sqrt(self.fwhm_arcsec**2 - own**2) / FWHM_PER_SIGMA
-        return float(added_arcsec / pixel_scale_arcsec(self.original.wcs))
+        return float(added_arcsec / pixel_scale_arcsec(self.image.wcs))
 
     def read(self, box: Box) -> Window:
         """See `Exposure.read`."""
@@ -183,7 +145,7 @@ class MatchedExposure:
         around = wide.intersection(Box(0, self.shape[0], 0, self.shape[1]))
         if around is None:
             raise ValueError(f"{box} lies outside the image of shape {self.shape}")
-        pixels = self.original.read(around)
+        pixels = self.image.read(around)
         matched = _matched(pixels, kernel, int(np.ceil(MASK_SIGMAS * self.sigma_px)))
         inner = box.shifted(-around.y0, -around.x0).slices
         variance = None if matched.variance is None else matched.variance[inner]

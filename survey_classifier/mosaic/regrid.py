@@ -86,7 +86,7 @@ def read_onto(exposure: Exposure, wcs: WCS, box: Box) -> Window:
     if reached is None:
         return out
     job = _Job.of(exposure, wcs)
-    for piece, window in job.pieces(_aligned(reached, job.block_px)):
+    for piece, window in job.pieces(reached.aligned(job.block_px)):
         pixels = exposure.read(window)
         for block in _blocks(piece, job.block_px):
             shared = block.intersection(box)
@@ -159,16 +159,6 @@ class _Job:
         known = np.isfinite(x) & np.isfinite(y)
         needed = box_around(y[known], x[known], margin_px + 1) if known.any() else None
         return needed, bool(known.all())
-
-
-def _aligned(box: Box, block_px: int) -> Box:
-    """Return the whole blocks that hold a box."""
-    return Box(
-        box.y0 // block_px * block_px,
-        -(-box.y1 // block_px) * block_px,
-        box.x0 // block_px * block_px,
-        -(-box.x1 // block_px) * block_px,
-    )
 
 
 def _blocks(piece: Box, block_px: int) -> Iterator[Box]:

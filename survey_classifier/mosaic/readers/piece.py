@@ -1,26 +1,17 @@
 """What the readers of surveys share: a FITS image of which the survey says more.
 
-Owns the delegation to the image, the refusal of settings that a survey's reader has its own
+Owns what a survey says of an image, the refusal of settings that a survey's reader has its own
 answer to, and the emptying of pixels. Does not own any survey's file format.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import (
-    Exposure,
-    MosaicInput,
-    PixelGrid,
-    Territory,
-    Window,
-)
+from survey_classifier.mosaic.exposure import DerivedExposure, MosaicInput, Window
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 
 __all__ = ["NOISE_KEYS", "SurveyPiece", "emptied", "refuse_settings"]
@@ -30,55 +21,15 @@ NOISE_KEYS = ("variance_hdu", "rms_hdu", "weight_hdu")
 
 
 @dataclass(frozen=True)
-class SurveyPiece:
-    """An image as the generic reader sees it, with what its survey adds; see `Exposure`.
+class SurveyPiece(DerivedExposure):
+    """An image as the generic reader sees it, with what its survey adds; see `Exposure`."""
 
-    Subclasses read it; there is no rule here about which pixels belong to the image.
-    """
-
-    image: Exposure
-    """The image as any FITS file."""
     band: BandInfo
     """See `Exposure.band`."""
     identity: str
     """See `Exposure.identity`."""
     slot: str
     """See `Exposure.slot`."""
-
-    @property
-    def path(self) -> Path:
-        """See `Exposure.path`."""
-        return self.image.path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """See `Exposure.files`."""
-        return self.image.files
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """See `Exposure.shape`."""
-        return self.image.shape
-
-    @property
-    def wcs(self) -> WCS:
-        """See `Exposure.wcs`."""
-        return self.image.wcs
-
-    @property
-    def core(self) -> Box | None:
-        """See `Exposure.core`."""
-        return None
-
-    @property
-    def territory(self) -> Territory | None:
-        """See `Exposure.territory`."""
-        return None
-
-    @property
-    def survey_grid(self) -> PixelGrid | None:
-        """See `Exposure.survey_grid`."""
-        return None
 
 
 def refuse_settings(settings: MosaicInput, keys: Sequence[str], reason: str) -> None:

@@ -13,12 +13,14 @@ wrong, the value, the remedy, in one line)::
     │   └── RunMismatchError       an output folder that belongs to another run
     └── RunError                   the work itself failed                  exit code 1
         ├── ServiceError           a service of catalogs refused, or was silent
+        ├── StoreError             a mosaic cannot be written on: no room, no permission
         ├── ClusterError           no scheduler, no device, workers lost
         ├── TileError              one tile failed (carries tile, stage and box)
         └── LostSourcesError       n_in != n_out: must never happen
 """
 
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "CatalogError",
@@ -32,20 +34,23 @@ __all__ = [
     "RunMismatchError",
     "ServiceError",
     "SourcesError",
+    "StoreError",
     "SurveyClassifierError",
     "TileError",
+    "once_written",
 ]
 
 
 class SurveyClassifierError(Exception):
     """Base of every exception that this package raises on purpose."""
 
-    exit_code: ClassVar[int] = 1
-    """What the command line exits with."""
+    exit_code: int = 1
+    """What the command line exits with: 2 where nothing was done, 1 where something was, or failed
+    that was no fault of the input."""
 
 
 class InputError(SurveyClassifierError):
-    """The user's input cannot be used; nothing was done."""
+    """The user's input cannot be used; nothing was done, or else see `once_written`."""
 
     exit_code = 2
 
@@ -82,6 +87,10 @@ class ServiceError(RunError):
     """A service of published catalogs can't be reached, refused, or sent what can't be used."""
 
 
+class StoreError(RunError):
+    """A mosaic that was begun cannot be written on: no room, no permission, no answer."""
+
+
 class ClusterError(RunError):
     """The cluster cannot be reached or started, or lost its workers."""
 
@@ -112,3 +121,20 @@ class TileError(RunError):
 
 class LostSourcesError(RunError):
     """The catalog does not hold each input source exactly once."""
+
+
+@contextmanager
+def once_written(has_written: Callable[[], bool]) -> Iterator[None]:
+    """Give what fails in a block the exit code 1 if the block, or what came before, has written.
+
+    Parameters
+    ----------
+    has_written
+        Asked when something fails.
+    """
+    try:
+        yield
+    except SurveyClassifierError as error:
+        if has_written():
+            error.exit_code = RunError.exit_code
+        raise

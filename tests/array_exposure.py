@@ -38,6 +38,7 @@ class ArrayExposure:
     slot: str = ""
     unit: str = "nJy"
     psf_fwhm_arcsec: float | None = None
+    lacks: tuple[str, ...] = ()
 
     @property
     def path(self):

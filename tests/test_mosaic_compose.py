@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from survey_classifier.geometry import Box
+from survey_classifier.mosaic.capacity import BYTES_PER_SHARD_PX
 from survey_classifier.mosaic.compose import Placed, compose
 from survey_classifier.mosaic.grids import grid_offset, reached_box
 from survey_classifier.mosaic.pixels import MaskBit
+from survey_classifier.mosaic.psf import MatchedExposure
 from tests.array_exposure import ArrayExposure, plane_wcs
 
 SCALE = 0.2
@@ -188,3 +190,117 @@ def test_territories_cost_little_memory(monkeypatch):
     at_once = compose(images, plane_wcs(SCALE), box)
     np.testing.assert_array_equal(window.flux, at_once.flux)
     assert set(np.unique(window.flux)) == {1.0, 2.0}
+
+
+@pytest.mark.parametrize("has_rule", [True, False])
+@pytest.mark.parametrize("angle_deg", [0.0, 3.0])
+def test_a_shard_takes_no_more_memory_than_is_reckoned_with(angle_deg, has_rule):
+    """The dearest one: matched to another seeing, with variance, holes and two territories."""
+    rng = np.random.default_rng(2)
+    box, side = Box(0, 1024, 0, 1024), 1200
+    middle = float(plane_wcs(SCALE).pixel_to_world_values(500.3, 0)[0])
+    flux = rng.normal(size=(side, side)).astype(np.float32)
+    mask = (rng.random(flux.shape) < 0.01).astype(np.uint8)
+    images = []
+    for name, west in (("a", True), ("b", False)):
+        image = ArrayExposure(
+            name, flux, plane_wcs(SCALE, (60.0, 60.0), angle_deg), mask=mask, variance=flux**2,
+            psf_fwhm_arcsec=0.6, territory=West(name, middle, west) if has_rule else None,
+            core=Box(20, side - 20, 20, side - 20) if has_rule else None,
+        )  # fmt: skip
+        images.append(placed(MatchedExposure(image, 0.9)))
+    assert (images[0].offset is None) == (angle_deg != 0)
+    compose(images, plane_wcs(SCALE), Box(0, 16, 0, 16))  # what is kept between calls
+    tracemalloc.start()
+    compose(images, plane_wcs(SCALE), box)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / box.area < BYTES_PER_SHARD_PX
+
+
+def two_tracts(angle_deg):
+    """Return the images of two areas that overlap: a saturated star lies in the one's own part."""
+    middle = float(plane_wcs(SCALE).pixel_to_world_values(19.6, 0)[0])
+    flux = np.full((90, 90), 1.0, np.float32)
+    mask = np.zeros((90, 90), np.uint8)
+    mask[40:47, 52:60] = MaskBit.SATURATED
+    mask[60:64, 60:64] = MaskBit.BAD
+    own = ArrayExposure(
+        "own.fits", flux, plane_wcs(SCALE, (45.0, 45.0), angle_deg), mask=mask, variance=flux,
+        territory=West("own", middle, False), core=Box(0, 90, 0, 90),
+    )  # fmt: skip
+    other = ArrayExposure(
+        "other.fits", 7 * flux, plane_wcs(SCALE, (60.0, 30.0), 5.0),
+        territory=West("other", middle, True), core=Box(0, 90, 0, 90),
+    )  # fmt: skip
+    return own, other
+
+
+@pytest.mark.parametrize("rule", ["territories", "depth"])
+@pytest.mark.parametrize("angle_deg", [0.0, 30.0])
+def test_a_saturated_core_is_not_patched_by_another_image(angle_deg, rule):
+    """Its pixels are saturated in the other image too, or would be a lie about the source."""
+    own, other = two_tracts(angle_deg)
+    if rule == "depth":
+        own.core = own.territory = other.core = other.territory = None
+        own.wcs = plane_wcs(SCALE, (35.0, 35.0), angle_deg)  # deeper than the other where it counts
+    images = [placed(own), placed(other)]
+    assert (images[0].offset is None) == (angle_deg != 0)
+    alone = compose(images[:1], plane_wcs(SCALE), CANVAS)
+    both = compose(images, plane_wcs(SCALE), CANVAS)
+    saturated = (alone.mask & MaskBit.SATURATED) != 0
+    assert saturated.sum() > 20
+    np.testing.assert_array_equal(both.flux[saturated], alone.flux[saturated])
+    np.testing.assert_array_equal(both.mask[saturated], alone.mask[saturated])
+    assert np.isnan(alone.flux[saturated]).all() == (angle_deg != 0)
+    # What is only a flaw of the image is filled.
+    if angle_deg:
+        bad = (alone.mask & MaskBit.BAD) != 0
+        assert np.isnan(alone.flux[bad]).any()
+        assert np.isfinite(both.flux[bad]).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.sampled_from([0.0, 12.0]), st.booleans())
+def test_a_part_is_that_of_the_whole(seed, angle_deg, has_cores):
+    """Flaws, holes and saturated pixels of several images, copied and resampled."""
+    rng = np.random.default_rng(seed)
+    exposures = []
+    for number, exposure in enumerate(two_tracts(angle_deg)):
+        flux = rng.normal(number, 1, (90, 90)).astype(np.float32)
+        flux[rng.random(flux.shape) < 0.1] = np.nan
+        bits = rng.choice([0, 0, 0, 0, 1, 2, 4, 32, 64, 128], flux.shape).astype(np.uint8)
+        exposure.flux, exposure.mask, exposure.variance = flux, bits, flux**2
+        exposure.core = Box(10, 70, 5, 80) if has_cores else None
+        exposures.append(placed(exposure))
+    whole = compose(exposures, plane_wcs(SCALE), CANVAS)
+    y, x = int(rng.integers(1, 39)), int(rng.integers(1, 49))
+    for box in (Box(0, y, 0, x), Box(y, 40, 0, x), Box(0, y, x, 50), Box(y, 40, x, 50)):
+        part = compose(exposures[::-1], plane_wcs(SCALE), box)
+        for name in ("flux", "mask", "variance"):
+            pixels = getattr(part, name)
+            expected = getattr(whole, name)[box.slices]
+            if pixels is None:
+                assert np.isnan(expected).all()
+            else:
+                np.testing.assert_array_equal(pixels, expected)
+
+
+def test_claims_are_looked_up_once(monkeypatch):
+    """Also where images have holes: a claim costs the sky positions of all pixels."""
+    asked, original = [], Placed.positions
+
+    def counting(self, wcs, box):
+        asked.append((self.exposure.name, box.area))
+        return original(self, wcs, box)
+
+    monkeypatch.setattr(Placed, "positions", counting)
+    own, other = two_tracts(12.0)
+    own.flux[40:50, 40:50] = np.nan
+    own.core = Box(0, 60, 0, 60)
+    other.core = own.territory = other.territory = None
+    images = [placed(own), placed(other)]
+    whole = compose(images, plane_wcs(SCALE), CANVAS)
+    assert {1.0, 7.0} <= set(whole.flux[np.isfinite(whole.flux)])
+    claim, depth = (area for name, area in asked if name == "own.fits")
+    assert claim == depth == CANVAS.area

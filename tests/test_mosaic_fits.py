@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.mosaic.readers.fits import open_fits
 from tests.test_stamps import tan_wcs
@@ -166,7 +166,7 @@ def test_the_three_ways_to_say_the_noise_agree(tmp_path, kind, plane, zero_point
 
 @pytest.mark.parametrize("kind", ["variance", "rms", "weight"])
 def test_noise_that_is_not_known(tmp_path, kind):
-    """A weight of nothing is no data; a variance of nothing is only not known."""
+    """A weight of nothing is no data, nor is an endless rms; others are only not known."""
     image = np.ones(SHAPE, np.float32)
     image[1, 1] = np.nan
     plane = np.ones(SHAPE, np.float32)
@@ -175,16 +175,32 @@ def test_noise_that_is_not_known(tmp_path, kind):
     window = opened(write(tmp_path / "g.fits", image, plane), **{f"{kind}_hdu": 1}).read(WHOLE)
     unknown = np.argwhere(np.isnan(window.variance)).tolist()
     assert unknown == [[1, 1], *map(list, odd), [9, 9]]
-    empty = [[1, 1], *map(list, odd)] if kind == "weight" else [[1, 1]]
-    assert np.argwhere(np.isnan(window.flux)).tolist() == empty
+    empty = {"weight": [*map(list, odd)], "rms": [[9, 9]], "variance": []}[kind]
+    assert np.argwhere(np.isnan(window.flux)).tolist() == [[1, 1], *empty]
     np.testing.assert_array_equal(window.mask, np.isnan(window.flux))
 
 
-def test_a_noise_so_large_that_it_says_nothing(tmp_path):
-    plane = np.full(SHAPE, 1e25, np.float32)
+def test_an_rms_that_no_observation_has_is_no_data(tmp_path):
+    """So Euclid's tiles and others fill it where nothing was observed."""
+    plane = np.full(SHAPE, 9e14, np.float32)
+    plane[2, 3], plane[4, 5], plane[6, 7] = 1e15, 1e16, 3e38
     window = opened(write(tmp_path / "g.fits", plane=plane), rms_hdu=1).read(WHOLE)
+    empty = [[2, 3], [4, 5], [6, 7]]
+    assert np.argwhere(np.isnan(window.flux)).tolist() == empty
+    assert np.argwhere(np.isnan(window.variance)).tolist() == empty
+    assert np.argwhere(window.mask == MaskBit.NO_DATA).tolist() == empty
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("variance", 1e35), ("rms", 9e14), ("weight", 1e-35), ("weight", 1e-40)]
+)
+def test_a_variance_beyond_our_numbers_is_not_known(tmp_path, kind, value):
+    """In nJy it would be infinite; in counts it is not."""
+    path = write(tmp_path / "g.fits", plane=np.full(SHAPE, value), MAGZERO=18.9)
+    window = opened(path, **{f"{kind}_hdu": 1}).read(WHOLE)
     assert np.isnan(window.variance).all()
     assert np.isfinite(window.flux).all()
+    assert not window.mask.any()
 
 
 def test_noise_is_given_once():

@@ -20,14 +20,17 @@ from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.readers import fits_file, unpack
 from survey_classifier.mosaic.readers.fits_file import (
+    find_image,
+    image_shape,
     opened,
     opened_to_describe,
     sampled_digest,
-    section,
 )
+from survey_classifier.mosaic.readers.section import section, section_of
 from survey_classifier.mosaic.readers.unpack import byte_stream
 
 SHAPE = (60, 70)
+SECTION = "survey_classifier.mosaic.readers.section"
 
 
 def image(dtype=np.float32):
@@ -87,8 +90,8 @@ def test_a_section_is_the_window_of_the_whole(every_kind, kind, y, x):
 def test_how_many_rows_are_read_at_once_makes_no_difference(
     plain, monkeypatch, box, strip_bytes, max_gap_bytes
 ):
-    monkeypatch.setattr(fits_file, "STRIP_BYTES", strip_bytes)
-    monkeypatch.setattr(fits_file, "MAX_GAP_BYTES", max_gap_bytes)
+    monkeypatch.setattr(f"{SECTION}.STRIP_BYTES", strip_bytes)
+    monkeypatch.setattr(f"{SECTION}.MAX_GAP_BYTES", max_gap_bytes)
     with opened(plain) as hdus:
         np.testing.assert_array_equal(section(hdus[0], box), image()[box.slices])
     with opened(plain) as hdus:
@@ -311,6 +314,52 @@ def test_a_file_that_ends_within_a_window(plain):
             section(hdus[0], Box(20, 40, 0, 70))
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        None,
+        fits.ImageHDU(),
+        fits.ImageHDU(image().ravel()),
+        fits.ImageHDU(image()[:, :-1]),
+        fits.ImageHDU(np.stack([image(), image()])),
+        fits.CompImageHDU(image()[:50]),
+        fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0])]),
+    ],
+    ids=["gone", "empty", "row", "narrower", "cube", "compressed", "table"],
+)
+def test_an_image_that_became_another_after_it_was_described(tmp_path, later):
+    path = tmp_path / "g.fits"
+    fits.HDUList([fits.PrimaryHDU(), *([] if later is None else [later])]).writeto(path)
+    message = r"^HDU 1 of .*g\.fits is no image of 70 x 60 px any more.*fetch it again$"
+    with opened(path) as hdus, pytest.raises(MosaicError, match=message):
+        section_of(hdus, 1, Box(0, 9, 0, 9), SHAPE, path)
+
+
+def test_a_kind_of_number_that_there_is_not(tmp_path):
+    path = tmp_path / "g.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image())]).writeto(path)
+    card = b"BITPIX  =                  "
+    path.write_bytes(path.read_bytes().replace(card + b"-32", card + b"-30"))
+    message = r"^cannot read .*g\.fits as FITS: BITPIX = -30 .*fetch it again$"
+    with pytest.raises(MosaicError, match=message), opened(path) as hdus:
+        section_of(hdus, 1, Box(0, 9, 0, 9), SHAPE, path)
+
+
+def test_an_hdu_that_is_an_image_by_its_name_only(tmp_path):
+    """Of what astropy does not understand it has a stand-in, here one that says it is an image."""
+    path = tmp_path / "g.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image(), name="PRIMARY")]).writeto(path)
+    path.write_bytes(path.read_bytes().replace(b"XTENSION= 'IMAGE   '", b"XTENSION= 'IMAGA   '"))
+    with opened(path) as hdus:
+        assert hdus[1].is_image
+        assert not hasattr(hdus[1], "shape")
+        assert image_shape(hdus[1]) is None
+        with pytest.raises(MosaicError, match=r"HDU 1 of .* is no image of 70 x 60 px"):
+            section_of(hdus, 1, Box(0, 9, 0, 9), SHAPE, path)
+        with pytest.raises(MosaicError, match="no two-dimensional image"):
+            find_image(hdus, None, path)
+
+
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, IndexError, UserWarning])
 def test_a_fault_of_the_caller_is_not_blamed_on_the_file(plain, error):
     with pytest.raises(error, match="ours"), opened_to_describe(plain):
@@ -395,7 +444,8 @@ def test_a_window_takes_the_memory_of_a_window(tmp_path, compression):
     code = (
         "import pathlib, resource, sys\n"
         "from survey_classifier.geometry import Box\n"
-        "from survey_classifier.mosaic.readers.fits_file import opened, section\n"
+        "from survey_classifier.mosaic.readers.fits_file import opened\n"
+        "from survey_classifier.mosaic.readers.section import section\n"
         "with opened(pathlib.Path(sys.argv[1])) as hdus:\n"
         "    hdu = hdus[int(sys.argv[2])]\n"
         "    section(hdu, Box(0, 8, 0, 8))\n"

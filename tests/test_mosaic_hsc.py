@@ -212,6 +212,13 @@ def test_variance_and_mask_may_be_missing(tmp_path):
     exposure = opened(path)
     assert not exposure.band.has_variance
     assert exposure.read(Box(0, 5, 0, 5)).variance is None
+    assert exposure.band.has_mask
+    assert exposure.lacks == ("a variance plane (the variance is not known)",)
+    with fits.open(path) as hdus:
+        fits.HDUList(hdus[:2]).writeto(path, overwrite=True)
+    exposure = opened(path)
+    assert not exposure.band.has_mask
+    assert exposure.lacks[1:] == ("a mask plane (saturated and bad pixels are not known)",)
 
 
 def test_a_window_opens_the_file_once(tmp_path, monkeypatch):
@@ -235,8 +242,8 @@ def test_a_window_opens_the_file_once(tmp_path, monkeypatch):
         ("deepCoadd/HSC-G/15549/3,5.fits", "15549-3,5"),
         ("deepCoadd_calexp_15549_413_g_hsc_rings_v1_HSC_runs.fits", "15549-3,5"),
         ("deep_coadd_15549_413_g_hsc_rings_v1.fits.fz", "15549-3,5"),
-        ("2-cutout-HSC-I-15549-pdr2_wide.fits", None),
-        ("field.fits", None),
+        ("2-cutout-HSC-I-15549-pdr2_wide.fits", "15549-3,5"),
+        ("field.fits", "15549-3,5"),
     ],
 )
 def test_names(tmp_path, name, slot):
@@ -245,12 +252,47 @@ def test_names(tmp_path, name, slot):
     write(path)
     assert SMALL.per_side == 82  # 413 = 3 + 82 x 5
     exposure = opened(path)
-    if slot is None:
-        assert exposure.core is exposure.territory is exposure.survey_grid is None
-        assert exposure.slot == ""
-    else:
-        assert exposure.slot == slot
-        assert exposure.territory == RingsTract(15549)
+    assert exposure.slot == slot
+    assert exposure.territory == RingsTract(15549)
+    assert exposure.lacks == ()
+
+
+@pytest.mark.parametrize("own_origin", [True, False])
+@pytest.mark.parametrize(("column", "row"), [(0, 0), (3, 5), (81, 0)])
+def test_a_patch_under_another_name_is_known_by_its_pixels(tmp_path, own_origin, column, row):
+    """It shows exactly the pixels of a patch, on exactly a tract's grid."""
+    paths = tmp_path / f"calexp-HSC-G-15549-{column},{row}.fits", tmp_path / "renamed.fits"
+    for path in paths:
+        write(path, column=column, row=row)
+        if not own_origin:
+            fits.delval(path, "CTYPE1A", ext=1)
+    named, renamed = (opened(path) for path in paths)
+    for part in ("slot", "core", "territory"):
+        assert getattr(named, part) == getattr(renamed, part)
+    assert (named.survey_grid.wcs.wcs.crpix == renamed.survey_grid.wcs.wcs.crpix).all()
+
+
+@pytest.mark.parametrize(
+    ("contents", "keys"),
+    [
+        ({"box": Box(2000, 2300, 1200, 1500)}, {}),  # a cut-out
+        ({"box": Box(1981, 2421, 1180, 1620)}, {}),  # a pixel off
+        ({"CRVAL1A": 0.0}, {}),  # its two WCS contradict each other
+        ({"CRPIX1": 700.5}, {}),
+        ({"CRVAL1": 50.0}, {}),  # on a grid that is no tract's
+        ({"CDELT1": -0.2 / 3600, "CDELT2": 0.2 / 3600}, {}),
+        ({}, {"patch_inner_px": 4000, "patch_border_px": 100}),
+        ({}, {"patch_border_px": 30}),
+    ],
+)
+def test_what_is_no_patch_by_its_pixels_is_a_plain_image_and_says_so(tmp_path, contents, keys):
+    path = tmp_path / "field.fits"
+    write(path, **contents)
+    exposure = opened(path, **keys)
+    assert exposure.core is exposure.territory is exposure.survey_grid is None
+    assert exposure.slot == ""
+    assert len(exposure.lacks) == 1
+    assert "patch of the sky map" in exposure.lacks[0]
 
 
 @pytest.mark.parametrize("own_origin", [True, False])
@@ -348,7 +390,7 @@ def test_names_and_settings_that_do_not_fit_the_file(tmp_path, name, keys, messa
         ({"CRVAL1": 50.0}, "no center of that tract"),
         ({"primary": {"FLUXMAG0": "unknown"}}, "FLUXMAG0 = 'unknown'"),
         ({"primary": {"FLUXMAG0": -1.0}}, "FLUXMAG0 = -1.0"),
-        ({"primary": {"FLUXMAG0": 0.0}}, "zero point.*zero_point"),
+        ({"primary": {"FLUXMAG0": 0.0}}, "FLUXMAG0 is 0.*set zero_point, such as zero_point = 27"),
         ({"planes": {}}, "no MP_ cards"),
         ({"planes": {"SAT": 40}}, "bit 40"),
         ({"planes": {"SAT": "one"}}, "bit 'one'"),

@@ -4,8 +4,11 @@ import bz2
 import gzip
 import os
 import resource
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +17,20 @@ from astropy.wcs import WCS
 
 from survey_classifier.errors import ConfigError, MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic import blueprint, layout, store, writer
+from survey_classifier.mosaic import backlog, blueprint, capacity, layout, store, writer
 from survey_classifier.mosaic import ingest as ingest_module
+from survey_classifier.mosaic.backlog import Ingested
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import carry_out, ingest_mosaics
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.planning import plan_ingests, plan_or_open
 from survey_classifier.mosaic.readers.fits import open_fits
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter
+from survey_classifier.run.cluster import ingest_executor
+from survey_classifier.run.config import ClusterSettings
 from tests.test_stamps import tan_wcs
 
 SHAPE = (300, 260)
@@ -55,7 +61,7 @@ def ingest_mosaic(run, folder):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Make shards of 128 px, so that a small mosaic has many."""
-    for module in (blueprint, layout, store, writer, ingest_module):
+    for module in (blueprint, layout, store, writer, backlog):
         monkeypatch.setattr(module, "SHARD_PX", 128)
     monkeypatch.setattr(blueprint, "CHUNK_PX", 16)
 
@@ -160,7 +166,7 @@ def test_a_kill_between_shards_is_resumed_without_rewriting(tmp_path, image, mon
             raise MosaicError("No space left on device")
         counting(self, band, box, window, inputs)
 
-    monkeypatch.setattr(ingest_module, "_n_cpu", lambda: 1)
+    monkeypatch.setattr(capacity, "n_cpu", lambda: 1)
     monkeypatch.setattr(MosaicWriter, "write", failing)
     with pytest.raises(MosaicError, match="No space left on device"):
         ingest_mosaic(settings(entry), tmp_path)
@@ -199,6 +205,55 @@ def test_a_band_and_an_image_that_come_later_are_added(tmp_path, image, written)
         np.testing.assert_array_equal(read_all(grown, band)[0], read_all(at_once, band)[0])
 
 
+@pytest.mark.usefixtures("small_shards")
+def test_what_was_done_is_said(tmp_path, image):
+    """Shards that are new, there already, of other images than before, and that were lost."""
+
+    def line(run):
+        (item,) = carry_out(plan_or_open(run, tmp_path))
+        assert item.mosaic.digest == Mosaic.open(tmp_path / "m.zarr").digest
+        return item.line
+
+    own_grid = {"center_deg": (49.95, 41.51), "size_px": (256, 256), "scale": 0.2}
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    g, i = (MosaicInput(path=f"{band}.fits", band=band) for band in "gi")
+    assert line(settings(g, **own_grid)) == "4 of 4 shards written"
+    assert line(settings(g, **own_grid)) == "0 of 4 shards written; 4 were there already"
+    write_fits(tmp_path / "i.fits", image, MAGZERO=31.4)
+    assert line(settings(g, i, **own_grid)) == "4 of 8 shards written; 4 were there already"
+    (tmp_path / "g.fits").unlink()
+    write_fits(tmp_path / "g.fits", image + 1, MAGZERO=31.4)
+    assert line(settings(g, i, **own_grid)) == (
+        "4 of 8 shards written, 4 of them again, as their images have changed; 4 were there already"
+    )
+    (tmp_path / "m.zarr" / "i" / "1" / "mask" / "c" / "0" / "0").unlink()
+    assert line(settings(g, i, **own_grid)) == (
+        "1 of 8 shards written, 1 of them again, as files were missing; 7 were there already"
+    )
+    assert Ingested(Mosaic.open(tmp_path / "m.zarr"), 1, 1).line == "1 of 1 shard written"
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_where_there_is_no_image_nothing_is_composed(tmp_path, image, monkeypatch):
+    composed, original = [], ingest_module.compose
+
+    def counting(images, wcs, box):
+        composed.append(box)
+        return original(images, wcs, box)
+
+    monkeypatch.setattr(ingest_module, "compose", counting)
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    own_grid = {"center_deg": (49.95, 41.51), "size_px": (2000, 1500), "scale": 0.2}
+    run = settings(MosaicInput(path="g.fits", band="g"), **own_grid)
+    (item,) = carry_out(plan_or_open(run, tmp_path))
+    assert item.line == "192 of 192 shards written"
+    assert 6 <= len(composed) <= 16
+    flux, mask = read_all(item.mosaic, "g")
+    assert np.isfinite(flux).sum() == pytest.approx(image.size, rel=0.01)
+    np.testing.assert_array_equal((mask & MaskBit.NO_DATA) != 0, np.isnan(flux))
+    assert carry_out(plan_or_open(run, tmp_path))[0].n_new == 0
+
+
 def test_an_image_that_is_gone_does_not_erase_its_pixels(tmp_path, image):
     write_fits(tmp_path / "a.fits", image[:, :130], MAGZERO=31.4)
     write_fits(tmp_path / "b.fits", image[:, 130:], tan_wcs(crpix=(15.0 - 130, 19.0)), MAGZERO=31.4)
@@ -217,7 +272,7 @@ def test_words_in_the_paths_make_one_store_each(tmp_path, image):
     assert [mosaic.name for mosaic in mosaics] == ["n1", "n2"]
     assert all([band.name for band in mosaic.bands] == ["g", "i"] for mosaic in mosaics)
     opened = carry_out(plan_or_open(MosaicSettings(stores="out/*.zarr"), tmp_path))
-    assert [mosaic.digest for mosaic in opened] == [mosaic.digest for mosaic in mosaics]
+    assert [item.mosaic.digest for item in opened] == [mosaic.digest for mosaic in mosaics]
     with pytest.raises(MosaicError, match=r"has \{field\}, path = 'tile-\{tile\}-g.fits'"):
         ingest_mosaics(settings(*entries, store="out/{field}.zarr"), tmp_path)
     with pytest.raises(MosaicError, match=r"no store fits none/\*.zarr"):
@@ -299,12 +354,12 @@ def test_a_display_image_keeps_its_values_on_another_grid(tmp_path):
 
 @pytest.mark.parametrize(("n_cpu", "expected"), [(1, 1), (2, 2), (64, None)])
 def test_threads_fit_the_memory(tmp_path, image, monkeypatch, n_cpu, expected):
-    monkeypatch.setattr(ingest_module, "_n_cpu", lambda: n_cpu)
+    monkeypatch.setattr(capacity, "n_cpu", lambda: n_cpu)
     write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
     entry = MosaicInput(path="g.fits", band="g")
-    monkeypatch.setattr(ingest_module, "BYTES_PER_SHARD_PX", 2**30 // (5 * image.size))
+    monkeypatch.setattr(capacity, "BYTES_PER_SHARD_PX", 2**30 // (5 * image.size))
     copied, resampled = (
-        ingest_module.n_threads(*plan_ingests(settings(entry, scale=scale), tmp_path))
+        capacity.n_threads(*plan_ingests(settings(entry, scale=scale), tmp_path))
         for scale in ("native", 0.2001)
     )
     if expected is not None:
@@ -312,7 +367,7 @@ def test_threads_fit_the_memory(tmp_path, image, monkeypatch, n_cpu, expected):
     else:
         assert 1 < resampled < copied < 64
     with pytest.raises(ConfigError, match="memory_mib = 64 is too little"):
-        ingest_module.n_threads(*plan_ingests(settings(entry, memory_mib=64), tmp_path))
+        capacity.n_threads(*plan_ingests(settings(entry, memory_mib=64), tmp_path))
 
 
 def gaussians(wcs, shape, sky, sigma_arcsec, flux=1000.0):
@@ -506,14 +561,67 @@ def test_bands_of_different_areas_make_the_mosaic_of_all(tmp_path, image):
     assert np.isnan(read_all(mosaic, "g")[0][:, 260:]).all()
 
 
+def resampled_run(folder, image, store="m.zarr"):
+    """Write two images of a turned grid, and return the settings of a mosaic on another one."""
+    for number, x0 in enumerate((0.0, 130.0)):
+        wcs = tan_wcs(0.168, crpix=(195.123456789012345 - x0, 149.987654321098765))
+        turn = np.radians(17.3)
+        wcs.wcs.pc = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        wcs.wcs.crval = [49.95 + 1e-3 / 7, 41.51 + 1e-3 / 3]
+        header = wcs.to_header()
+        # As surveys write them: more digits than astropy's own headers have.
+        header["CRVAL1"], header["CRVAL2"] = (float(angle) for angle in wcs.wcs.crval)
+        header["CRPIX1"], header["CRPIX2"] = (float(pixel) for pixel in wcs.wcs.crpix)
+        header["MAGZERO"] = 31.4
+        path = folder / f"{number}-g.fits"
+        if not path.exists():
+            fits.PrimaryHDU(1e4 * image, header).writeto(path)
+    own_grid = {"center_deg": (49.952 + 1e-9 / 3, 41.506), "size_px": (400, 330), "scale": 1 / 6}
+    return settings(MosaicInput(path="?-g.fits", band="g"), store=store, **own_grid)
+
+
 def test_processes_share_the_shards(tmp_path, image):
-    """An executor such as Dask's does the same as threads do."""
-    for band in "gi":
-        write_fits(tmp_path / f"{band}.fits", image, MAGZERO=31.4)
-    run = settings(*(MosaicInput(path=f"{band}.fits", band=band) for band in "gi"))
+    """An executor such as Dask's does the same as threads do, to the last bit."""
+    resampled = resampled_run(tmp_path, image)
+    copied = settings(MosaicInput(path="0-g.fits", band="g"), store="c.zarr")
+    here = [ingest_mosaic(run, tmp_path) for run in (resampled, copied)]
+    laid_out = []
+    for run in (resampled, copied):
+        run = run.model_copy(update={"store": f"p-{run.store}"})
+        laid_out += plan_or_open(run, tmp_path)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        (mosaic,) = carry_out(plan_or_open(run, tmp_path), executor=pool)
-    np.testing.assert_array_equal(read_all(mosaic, "g")[0], image)
+        there = [item.mosaic for item in carry_out(laid_out, executor=pool)]
+    assert np.isfinite(read_all(here[0], "g")[0]).sum() > 50_000
+    for one, other in zip(here, there, strict=True):
+        for plane in (0, 1):
+            np.testing.assert_array_equal(read_all(other, "g")[plane], read_all(one, "g")[plane])
+        assert other.digest == one.digest
+
+
+def test_a_cluster_and_other_numbers_of_threads_make_the_same_pixels(tmp_path, image):
+    run = resampled_run(tmp_path, image)
+    plans = plan_or_open(run, tmp_path)
+    cluster = ClusterSettings(kind="local", threads=2, dashboard="127.0.0.1:0")
+    with ingest_executor(cluster, plans) as executor:
+        mosaic = carry_out(plans, executor=executor)[0].mosaic
+    assert mosaic.digest == ingest_mosaic(resampled_run(tmp_path, image, "t.zarr"), tmp_path).digest
+    for n_threads in (1, 3):
+        environ = {key: str(n_threads) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        store = f"omp{n_threads}.zarr"
+        done = subprocess.run(
+            [sys.executable, "-c", INGEST, str(tmp_path), store], check=True, text=True,
+            cwd=Path(__file__).parents[1], env=os.environ | environ, capture_output=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == mosaic.digest
+
+
+INGEST = """
+import sys
+from pathlib import Path
+from tests.test_mosaic_ingest import ingest_mosaic, resampled_run
+folder = Path(sys.argv[1])
+print(ingest_mosaic(resampled_run(folder, None, sys.argv[2]), folder).digest)
+"""
 
 
 def test_a_bad_band_that_comes_later_leaves_a_finished_store_as_it_is(tmp_path, image):
@@ -571,6 +679,44 @@ def test_a_store_has_one_ingest_at_a_time(tmp_path, image):
     first = ingest_mosaic(run, tmp_path)
     with Place.of(tmp_path / "m.zarr").claimed():
         assert ingest_mosaic(run, tmp_path).digest == first.digest, "a finished one is only opened"
+
+
+RUN = """
+name = "x"
+out = "out"
+[model]
+checkpoint = "perseus-synthetic"
+[sources]
+path = "none.csv"
+[mosaic]
+store = "m.zarr"
+inputs = [{ path = "g.fits", band = "g" }]
+"""
+FULL_DISK = """
+import resource, sys
+from survey_classifier import cli
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()), hard))
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("file_size", "code"), [(50, 2), (100_000, 1)])
+def test_a_full_disk_is_no_wrong_input_once_something_was_written(tmp_path, image, file_size, code):
+    """The exit code says whether to mend the run or the disk; the next call goes on."""
+    write_fits(tmp_path / "g.fits", image, MAGZERO=31.4)
+    run = tmp_path / "run.toml"
+    run.write_text(RUN)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, "ingest", str(run), str(file_size)],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "m.zarr: " in done.stderr.splitlines()[-1]
+    assert "make room or mend the place, then run again" in done.stderr.splitlines()[-1]
+    assert (tmp_path / "m.zarr").exists() == (code == 1)
+    entry = MosaicInput(path="g.fits", band="g")
+    np.testing.assert_array_equal(read_all(ingest_mosaic(settings(entry), tmp_path), "g")[0], image)
 
 
 def test_what_a_killed_creation_left_is_removed(tmp_path, image):

@@ -11,8 +11,10 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic.arrivals import require_steady_grid
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import ingest_mosaics
-from survey_classifier.mosaic.inputs import MosaicSettings, matching_files, mosaic_stores
+from survey_classifier.mosaic.inputs import matching_files, mosaic_stores
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.planning import plan_ingests
+from survey_classifier.run.config import read_run
 from tests.array_exposure import plane_wcs
 from tests.test_mosaic_place import bucket, server  # noqa: F401 - fixtures
 
@@ -201,3 +203,88 @@ def test_the_first_file_in_order_that_is_bad_is_named(tmp_path):
     for _ in range(5):
         with pytest.raises(MosaicError, match=r"c-g\.fits"):
             plan_ingests(settings, tmp_path)
+
+
+# What a run file may ask for
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "center_deg = 49.95",
+            r"mosaic.center_deg: right asc.* as center_deg = \[49.95, 41.51\], got",
+        ),
+        ("center_deg = [49.95]", r"got \[49.95\]$"),
+        ('center_deg = "49.95 41.51"', "got '49.95 41.51'$"),
+        ("center_deg = [true, 1]", r"got \[True, 1\]$"),
+        ("size_px = 100", r"mosaic.size_px: width and height .* 1 to 1048576.* got 100$"),
+        ("size_px = [9.5, 9]", r"got \[9.5, 9\]$"),
+        ("size_px = [0, 9]", r"got \[0, 9\]$"),
+        ("size_px = [9, 1000000000]", r"got \[9, 1000000000\]$"),
+        ("scale_arcsec = [0.2]", r"positive number of arcsec, or 'native', got \[0.2\]$"),
+        ("scale_arcsec = true", "got True$"),
+        ('scale_arcsec = "nativ"', "got 'nativ'$"),
+        ("scale_arcsec = -0.2", "got -0.2$"),
+        ('bands = "gri"', r"a list of names, such as bands = \[\"g\", \"r\"\], got 'gri'$"),
+        (
+            "[[mosaic.inputs]]\npath = 'g.fits'\nband = 'g/r'",
+            r"'g/r' is no name of a band; use lett",
+        ),
+        ("[[mosaic.inputs]]\npath = 'g.fits'\nband = ''", r"'' is no name of a band"),
+        ("[[mosaic.inputs]]\npath = 'g.fits'\nband = 'g\\n'", r"is no name of a band"),
+        (
+            "[[mosaic.inputs]]\npath = 'g.fits'\nband = 'g'\nmask_hdu = 1.5",
+            r"mask_hdu: the name or number of an HDU, such as 'SCI' or 1, got 1.5$",
+        ),
+        (
+            "[[mosaic.inputs]]\npath = 'g.fits'\nband = 'g'\nhdu = true",
+            r"hdu: the name .* got True$",
+        ),
+    ],
+)
+def test_what_no_key_may_be_is_said_in_plain_words(tmp_path, keys, message):
+    path = tmp_path / "run.toml"
+    head = "name = 'x'\nout = 'o'\n[model]\ncheckpoint = 'c'\n[sources]\npath = 's'\n"
+    path.write_text(head + "[mosaic]\nstore = 'm.zarr'\n" + keys)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_run(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grid_of_a_scale_that_nobody_means_is_refused(tmp_path):
+    write_image(tmp_path / "g.fits")
+    entry = MosaicInput(path="g.fits", band="g")
+    for scale, message in [
+        (1e-6, "px of 1e-06 arcsec, more than 1048576"),
+        (1e6, "of 1e.06 arcsec"),
+    ]:
+        settings = MosaicSettings(store="m.zarr", scale_arcsec=scale, inputs=(entry,))
+        with pytest.raises(
+            MosaicError, match=f"the mosaic of g.fits .*{message}.*mend scale_arcsec"
+        ):
+            plan_ingests(settings, tmp_path)
+
+
+def test_a_folder_with_the_name_of_an_image(tmp_path):
+    (tmp_path / "g.fits").mkdir()
+    settings = MosaicSettings(store="m.zarr", inputs=(MosaicInput(path="*.fits", band="g"),))
+    with pytest.raises(
+        MosaicError, match=r"g.fits is a folder, not an image; name the files in it"
+    ):
+        plan_ingests(settings, tmp_path)
+
+
+def test_a_seeing_wider_than_an_image_is_not_matched(tmp_path):
+    write_image(tmp_path / "g.fits")
+    write_image(tmp_path / "r.fits")
+    g, r = (
+        MosaicInput(path=f"{band}.fits", band=band, psf_fwhm_arcsec=fwhm)
+        for band, fwhm in (("g", 0.7), ("r", 60.0))
+    )
+    settings = MosaicSettings(store="m.zarr", match_psf=True, inputs=(g, r))
+    message = r"match_psf would blur .*g.fits by 300 px.*r.fits is 60 arcsec; mend its psf_fwhm_arc"
+    with pytest.raises(MosaicError, match=message):
+        plan_ingests(settings, tmp_path)
+    r = r.model_copy(update={"psf_fwhm_arcsec": 1.0})
+    assert plan_ingests(settings.model_copy(update={"inputs": (g, r)}), tmp_path)

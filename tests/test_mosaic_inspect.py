@@ -1,6 +1,7 @@
 """What inspect says of a store: counts held against the arrays, depth against simulated stars."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -275,6 +276,42 @@ def test_what_is_printed(found):
         "27.000", "0.7", f"{band.noise:.3g}", f"{band.correlation:.2f}",
         f"{band.depth.magnitude:.2f}", "1.4", f"{band.data_deg2:.4g}", "no", "2/2",
     ]  # fmt: skip
+
+
+def test_what_no_file_delivered_is_not_said_to_be_nothing(tmp_path, pixels):
+    """A band without masks has no share of flaws, one with variance in part no whole variance."""
+    flux, _ = pixels
+    bands = (
+        BandInfo("g", "nJy", 27.0, has_mask=False, has_variance=True, variance_in_part=True),
+        BandInfo("i", "nJy", 27.0, has_variance=True),
+    )
+    both = flux[:2], np.zeros(flux[:2].shape, dtype=np.uint8)
+    lines = text(inspect(begin(tmp_path / "m.zarr", both, bands=bands).finish())).splitlines()
+    cells = [line.split() for line in lines]
+    (g, i), (g_masked, i_masked) = (
+        [row for row in cells if row[0:1] in (["g"], ["i"]) and (row[1] == "nJy") is is_band]
+        for is_band in (True, False)
+    )
+    assert (g[-2], i[-2]) == ("part", "yes")
+    assert g_masked[2:] == ["-"] * 7
+    assert i_masked[2:] == ["0"] * 7
+    assert g_masked[1] != "-"
+    assert any("came with a mask" in line for line in lines)
+    assert any("came without" in line for line in lines)
+
+
+def test_the_tables_of_a_large_survey_fit_a_terminal(found):
+    """Long names, many shards and large numbers, in 100 columns."""
+    bands = tuple(
+        replace(band, band=replace(band.band, name=f"HSC-{name}2"), n_finished=10_816, noise=1.23e4)
+        for name, band in zip("GRIZYNB", found.bands * 3, strict=False)
+    )
+    wide = replace(found, bands=bands, n_shards=10_816, store="s")
+    lines = text(wide).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "75712 of 75712 shards are written" in lines[1]
+    one = replace(found, bands=found.bands[:1], n_shards=1)
+    assert "2 of 1 shard is written" in text(one)
 
 
 def test_what_is_no_store_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """One seeing for all bands: equal stars, flux kept, honest masks and variances, no seams."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -97,9 +98,9 @@ def test_a_band_of_unknown_seeing_cannot_be_matched():
         match_psf(exposures, exposures[0].wcs)
 
 
-def messy():
+def messy(shape=(80, 90)):
     rng = np.random.default_rng(4)
-    flux = rng.normal(size=(80, 90)) + 5
+    flux = rng.normal(size=shape) + 5
     flux[20:30, 40:60] = np.nan
     mask = rng.choice(np.array([0] * 80 + [2, 8, 64], np.uint8), size=flux.shape)
     variance = rng.uniform(1, 2, flux.shape).astype(np.float32)
@@ -118,6 +119,22 @@ def test_any_window_is_that_of_the_whole(fwhm):
             np.testing.assert_array_equal(
                 getattr(part, name), getattr(everything, name)[box.slices]
             )
+
+
+@pytest.mark.parametrize("fwhm", [0.8, 1.6])
+def test_strips_leave_no_seams_and_take_little_memory(fwhm, monkeypatch):
+    matched = MatchedExposure(messy((700, 300)), fwhm)
+    box = Box(3, 690, 10, 300)
+    matched.read(Box(0, 9, 0, 9))  # what is kept between calls
+    tracemalloc.start()
+    strips = matched.read(box)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    monkeypatch.setattr("survey_classifier.mosaic.psf.STRIP_ROWS", 1000)
+    at_once = matched.read(box)
+    for name in ("flux", "mask", "variance"):
+        np.testing.assert_array_equal(getattr(strips, name), getattr(at_once, name))
+    assert peak / box.area < 42  # 18 of it pixels before and after, the rest those of a strip
 
 
 def test_pixels_against_the_definition():

@@ -183,6 +183,35 @@ def test_a_calibration_of_another_size_is_refused(tmp_path):
         opened(frame.write(tmp_path / NAME))
 
 
+@pytest.mark.parametrize(
+    ("name", "position", "value"),
+    [("coarse", (1, 2), np.nan), ("y", 5, np.nan), ("x", 7, 1e6)],
+)
+def test_a_damaged_sky_is_refused(tmp_path, name, position, value):
+    """A map in which nobody finds the way would make the interpolation fail, or lie."""
+    frame = Frame()
+    getattr(frame, name)[position] = value
+    path = frame.write(tmp_path / NAME)
+    with pytest.raises(MosaicError, match=r"damaged numbers in its sky.*fetch it again"):
+        opened(path)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_frame_that_lost_its_sky_after_it_was_described(tmp_path, frame, keep):
+    exposure = opened(frame.write(tmp_path / NAME))
+    fits.HDUList(frame.hdus()[:keep]).writeto(tmp_path / NAME, overwrite=True)
+    with pytest.raises(MosaicError, match=f"{NAME} has lost calibration and sky.*fetch it again"):
+        exposure.read(WHOLE)
+
+
+def test_a_frame_whose_calibration_is_a_table(tmp_path, frame):
+    image, calibration, sky = frame.hdus()
+    calibration = fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0])])
+    fits.HDUList([image, calibration, sky]).writeto(tmp_path / NAME)
+    with pytest.raises(MosaicError, match=r"calibration None.*fetch it again"):
+        opened(tmp_path / NAME)
+
+
 @pytest.mark.parametrize("name", ["frame-r-6073-4-63.fits", "frame-y-006073-4-0063.fits", "r.fits"])
 def test_a_frame_must_be_named_as_one(tmp_path, frame, name):
     with pytest.raises(MosaicError, match=r"no SDSS frame by its name.*name it so"):

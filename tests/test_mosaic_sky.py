@@ -1,12 +1,15 @@
 """Sky positions on a pixel grid: NaN where there is no answer, never a wrong one or an error."""
 
+import pickle
+
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.wcs import WCS, Sip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
+from survey_classifier.mosaic.sky import SkyGrid, as_written, pixel_scale_arcsec
 from tests.test_stamps import tan_wcs
 
 
@@ -66,3 +69,50 @@ def test_the_pixel_scale_is_a_geometric_mean():
     wcs = tan_wcs(0.2)
     wcs.wcs.cdelt = [-0.1 / 3600, 0.4 / 3600]
     assert pixel_scale_arcsec(wcs) == pytest.approx(0.2)
+
+
+def numbers(wcs):
+    """Return all positions that a WCS has anything to say of, to the last bit."""
+    x, y = np.meshgrid(np.linspace(-50, 9000, 9), np.linspace(-50, 9000, 9))
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    return np.array([ra, dec, *wcs.wcs_world2pix(ra, dec, 0)])
+
+
+@pytest.mark.parametrize("kind", ["PC", "CD", "SIP", "TPV"])
+@given(
+    crval=st.tuples(st.floats(0, 359), st.floats(-89, 89)),
+    crpix=st.tuples(st.floats(-3e4, 3e4), st.floats(-3e4, 3e4)),
+    angle_deg=st.floats(0, 360),
+    scale_arcsec=st.floats(0.03, 2),
+    seed=st.integers(0, 99),
+)
+def test_a_grid_as_written_is_the_same_wherever_it_goes(
+    kind, crval, crpix, angle_deg, scale_arcsec, seed
+):
+    rng = np.random.default_rng(seed)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval, wcs.wcs.crpix = crval, crpix
+    cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    turn = np.array([[-cos, sin], [sin, cos]]) + rng.normal(0, 1e-6, (2, 2))
+    if kind == "PC":
+        wcs.wcs.cdelt, wcs.wcs.pc = [scale_arcsec / 3600] * 2, turn
+    else:
+        wcs.wcs.cd = turn * scale_arcsec / 3600
+    if kind == "SIP":
+        wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+        a, b = rng.normal(0, 1e-10, (2, 4, 4))
+        wcs.sip = Sip(np.triu(a[::-1])[::-1], np.triu(b[::-1])[::-1], None, None, crpix)
+    if kind == "TPV":
+        header = wcs.to_header()
+        header["CTYPE1"], header["CTYPE2"] = "RA---TPV", "DEC--TPV"
+        for axis in (1, 2):
+            terms = [0.0, 1.0, *rng.normal(0, 1e-3, 6)]
+            header.update({f"PV{axis}_{m}": term for m, term in enumerate(terms)})
+        wcs = WCS(fits.Header.fromstring(header.tostring()))
+    written = as_written(wcs)
+    pixel_deg = scale_arcsec / 3600
+    np.testing.assert_allclose(numbers(written)[1], numbers(wcs)[1], rtol=0, atol=1e-3 * pixel_deg)
+    once = pickle.loads(pickle.dumps(written))  # noqa: S301 - our own
+    for again in (once, pickle.loads(pickle.dumps(once)), as_written(written)):  # noqa: S301
+        np.testing.assert_array_equal(numbers(again), numbers(written))

@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic import blueprint as blueprint_module
+from survey_classifier.mosaic import revision as revision_module
 from survey_classifier.mosaic import writer as writer_module
+from survey_classifier.mosaic.array_mosaic import ArrayMosaic
 from survey_classifier.mosaic.exposure import Window
 from survey_classifier.mosaic.grids import bare_wcs
-from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
+from survey_classifier.mosaic.pixels import UNUSABLE, BandInfo, MaskBit
 from survey_classifier.mosaic.pyramid import N_LEVELS, pyramid
+from survey_classifier.mosaic.seal import is_finished
 from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.mosaic.writer import Layout, MosaicWriter, is_finished
+from survey_classifier.mosaic.writer import Layout, MosaicWriter
 from survey_classifier.stamps import cut_stamps
 from tests.conftest import REPOSITORY
 from tests.test_stamps import tan_wcs
@@ -363,7 +366,7 @@ def test_adding_a_band_that_was_interrupted_goes_on(tmp_path, pixels, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(blueprint_module, "_attributes_of", killed)
+        patch.setattr(revision_module, "attributes_of", killed)
         with pytest.raises(KeyboardInterrupt):
             MosaicWriter.open_or_create(path, LAYOUT)
     assert [band.name for band in Mosaic.open(path).bands] == ["i"]
@@ -545,10 +548,10 @@ def test_a_store_that_was_copied_in_part_is_refused(tmp_path, pixels, plane, lev
     path = tmp_path / "m.zarr"
     write(path, pixels).finish()
     (path / "i" / str(level) / plane / "c" / "1" / "0").unlink()
-    with pytest.raises(MosaicError, match=r"band i.*shard \(1, 0\)"):
+    with pytest.raises(MosaicError, match=f"lacks i/{level}/{plane}/c/1/0;"):
         Mosaic.open(path)
     shutil.rmtree(path / "g" / "1" / "flux" / "c" / "0")
-    with pytest.raises(MosaicError, match=r"band g.*shard \(0, 0\)"):
+    with pytest.raises(MosaicError, match="lacks g/1/flux/c/0/0;"):
         Mosaic.open(path)
 
 
@@ -564,10 +567,51 @@ def test_a_shard_that_was_cut_off_is_said(tmp_path, pixels, size):
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_shards_without_data_are_files_too(tmp_path, pixels):
-    pixels[0][:] = np.nan
-    mosaic = write(tmp_path / "m.zarr", pixels).finish()
-    assert (mosaic.read(Box(0, 700, 0, 530), ("g", "i")).mask & MaskBit.NO_DATA).all()
+@pytest.mark.parametrize("variance", [False, True])
+def test_a_shard_without_data_takes_no_room(tmp_path, pixels, variance):
+    """Whether its pixels were given or not: the same digest, no files, and it reads as no data."""
+    flux, mask = pixels[0].copy(), pixels[1].copy()
+    flux[1, 512:], mask[1, 512:] = np.nan, MaskBit.NO_DATA  # two of the four shards of band i
+    band = replace(BANDS[1], has_variance=variance)
+    layout = replace(LAYOUT, bands=(BANDS[0], band))
+    digests = []
+    for name, skipped in (("computed.zarr", False), ("skipped.zarr", True)):
+        writer = MosaicWriter.open_or_create(tmp_path / name, layout)
+        for of, box in writer.pending(planned(writer)):
+            window = window_of((flux, mask), of, box)
+            is_empty = of == "i" and box.y0 == 512
+            if variance and of == "i":
+                window = replace(window, variance=variance_of(window.flux))
+            writer.write(of, box, None if is_empty and skipped else window, 7)
+        mosaic = writer.finish()
+        assert next(MosaicWriter.open(tmp_path / name).pending(planned(writer)), None) is None
+        digests.append(mosaic.digest)
+        there = mosaic.place.files("i")
+        assert "i/0/flux/c/0/1" in there
+        assert not [file for file in there if "/c/1/" in file and "shards" not in file]
+        block = mosaic.read(Box(500, 700, 0, 530), ("g", "i"))
+        np.testing.assert_array_equal(block.flux[1], flux[1, 500:, :530])
+        np.testing.assert_array_equal(block.mask[1], mask[1, 500:, :530])
+        assert np.isnan(mosaic.noise("i")[1]).all()
+        if variance:
+            assert np.isnan(mosaic.read_variance(Box(512, 700, 0, 530), "i")).all()
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_shard_that_loses_its_data_loses_its_files(tmp_path, pixels):
+    """What it held before must not be read in place of nothing, and takes no room."""
+    path = tmp_path / "m.zarr"
+    write(path, pixels).finish()
+    writer = MosaicWriter.open(path)
+    box = Box(512, 700, 0, 512)
+    writer.write("i", box, None, 8)
+    mosaic = writer.finish()
+    assert (mosaic.read(box, ("i",)).mask == MaskBit.NO_DATA).all()
+    assert np.isnan(mosaic.noise("i")[1, 0])
+    assert not (path / "i" / "2" / "mask" / "c" / "1" / "0").exists()
+    writer.write("i", box, window_of(pixels, "i", box), 7)
+    assert writer.finish().digest == write(tmp_path / "other.zarr", pixels).finish().digest
 
 
 def test_a_sealed_store_is_not_written_again(tmp_path, pixels):
@@ -624,7 +668,8 @@ def test_a_disk_that_is_full_is_said_and_the_store_goes_on(tmp_path, pixels, fil
         [sys.executable, "-c", FULL_DISK, str(path), str(file_size)],
         capture_output=True, text=True, check=True, cwd=REPOSITORY,
     )  # fmt: skip
-    assert done.stdout.startswith("MosaicError cannot write ")
+    kind = "MosaicError" if file_size == 100 else "StoreError"  # a new store: nothing was written
+    assert done.stdout.startswith(f"{kind} cannot write ")
     assert "make room" in done.stdout
     assert done.stdout.count("\n") == 1
     assert path.exists() == (file_size > 100)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from survey_classifier.mosaic import survey
-from survey_classifier.mosaic.pixels import UNUSABLE, ArrayMosaic, BandInfo, MaskBit
+from survey_classifier.mosaic.array_mosaic import ArrayMosaic
+from survey_classifier.mosaic.pixels import UNUSABLE, BandInfo, MaskBit
 from survey_classifier.mosaic.sky import SkyGrid
 from survey_classifier.mosaic.skymap import RingsTract, tract_at
 from survey_classifier.mosaic.survey import held_by, owner_of

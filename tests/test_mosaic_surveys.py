@@ -50,7 +50,7 @@ VARIANTS = {
     ("euclid-mer", "a store a tile"): {},
     ("euclid-mer", "own grid"): OWN["euclid-mer"],
     ("euclid-ero", "infrared on the visible grid"): {},
-    ("sdss", "frames on one grid"): {},
+    ("sdss", "frames on one grid"): {"scale_arcsec": "native"},
     ("sdss", "own grid"): OWN["sdss"],
 }  # fmt: skip
 """Keys of the ``[mosaic]`` table by what they make of a survey's files."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from survey_classifier.membership.color import red_sequence_gz
+from survey_classifier.membership.red_sequence import PERSEUS_GZ
 from survey_classifier.synthetic.background import draw_background, draw_faint_galaxies
 from survey_classifier.synthetic.colors import galaxy_colors, member_colors, star_colors, v_minus_r
 from survey_classifier.synthetic.members import draw_brightest, draw_members
@@ -35,7 +35,7 @@ def test_members_follow_the_counts_per_magnitude():
 
 def test_most_members_lie_on_the_red_sequence_and_some_are_blue():
     members = draw_members(rng(), 30000)
-    delta = g_z(members) - red_sequence_gz(members.mag0[:, 1])
+    delta = g_z(members) - PERSEUS_GZ.color(members.mag0[:, 1])
     blue = delta < -0.25
     assert 0.10 < blue.mean() < 0.20
     assert np.median(delta[~blue]) == pytest.approx(0, abs=0.01)

@@ -4,6 +4,7 @@ import csv
 import filecmp
 import re
 import tomllib
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from survey_classifier import cli
-from survey_classifier.errors import ConfigError
+from survey_classifier.errors import CheckpointError, ConfigError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput
+from survey_classifier.run.describe import describe
 from survey_classifier.synthetic.archive import Extent
 from survey_classifier.synthetic.euclid_files import OUTDATED
 from survey_classifier.synthetic.plane import TangentPlane
@@ -449,6 +451,21 @@ def test_the_run_file_names_the_files(survey, noisy):
         matched |= paths
     planes = {p for p in noisy[survey].images if "-RMS_" in p.name or "-FLAG_" in p.name}
     assert matched == set(noisy[survey].images) - planes
+
+
+@pytest.mark.parametrize("survey", NAMES)
+def test_the_run_file_can_be_classified_or_says_that_it_cannot(survey, tmp_path):
+    sizes = {key: value for key, value in SIZES[survey].items() if key != "bands"}
+    run = simulate_survey(tmp_path / survey, survey, seed=3, **sizes).run_file
+    cannot = "# For ingest, inspect and detect only" in run.read_text()
+    assert cannot == survey.startswith("euclid")
+    with pytest.raises(CheckpointError, match="none that is shipped") if cannot else nullcontext():
+        assert "perseus-synthetic" in "".join(describe(run))
+
+
+def test_the_run_file_of_some_bands_is_for_ingest(noisy):
+    for survey in NAMES:
+        assert "# For ingest, inspect and detect only" in noisy[survey].run_file.read_text()
 
 
 @given(

@@ -10,7 +10,7 @@ import typer
 
 from survey_classifier.cli.results import classify_and_show
 from survey_classifier.cli.terminal import Cluster, app, bars
-from survey_classifier.errors import InputError
+from survey_classifier.errors import InputError, once_written
 
 __all__ = ["demo", "simulate"]
 
@@ -36,13 +36,15 @@ def demo(
     Example: survey-classifier demo --out out/demo
     """
     field = out / "field"
-    if not (field / "run.toml").exists():
+    is_new = not (field / "run.toml").exists()
+    if is_new:
         _simulate(field, size_px or SIZE_PX, n_sources or N_SOURCES, SEED)
     elif size_px is not None or n_sources is not None:
         raise InputError(
             f"{field} holds a field already; remove it to simulate another, or choose another --out"
         )
-    classify_and_show(field / "run.toml", cluster)
+    with once_written(lambda: is_new):
+        classify_and_show(field / "run.toml", cluster)
 
 
 @app.command()

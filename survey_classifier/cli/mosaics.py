@@ -3,7 +3,6 @@
 Owns their options. Does not own what they do (``mosaic``, ``sources``, ``run``).
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from survey_classifier.cli.terminal import RunFile, app, bars
+from survey_classifier.words import counted
 
 __all__ = ["detect", "ingest", "inspect"]
 
@@ -32,11 +32,13 @@ def ingest(
     from survey_classifier.run.classify import ingest as run_ingest
 
     with bars() as shown:
-        mosaics = run_ingest(run, cluster=cluster, listener=shown)
-    for mosaic in mosaics:
+        done = run_ingest(run, cluster=cluster, listener=shown)
+    for item in done:
+        mosaic = item.mosaic
         names = ", ".join(f"{band.name} ({band.unit})" for band in mosaic.bands)
         size = " x ".join(str(side) for side in reversed(mosaic.shape))
-        typer.echo(f"{mosaic.place}: {size} px of {mosaic.scale_arcsec:.4g} arcsec, bands {names}")
+        what = f"{size} px of {mosaic.scale_arcsec:.4g} arcsec, bands {names}"
+        typer.echo(f"{mosaic.place}: {what}; {item.line}")
 
 
 @app.command()
@@ -48,6 +50,9 @@ def inspect(
     moc: Annotated[
         Path | None, typer.Option(metavar="FITS", help="Write its coverage map (MOC) there.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read all of it, and name damaged files.")
+    ] = False,
 ) -> None:
     """Say what a mosaic holds: bands, depth, footprint, flaws.
 
@@ -56,22 +61,40 @@ def inspect(
     from survey_classifier.mosaic.footprint import write_moc
     from survey_classifier.mosaic.inspect import inspect as run_inspect
     from survey_classifier.mosaic.inspect import open_as_it_is
-    from survey_classifier.mosaic.preview import write_preview
+    from survey_classifier.mosaic.preview import color_words, write_preview
     from survey_classifier.mosaic.tables import describe
 
+    if check:
+        _check(store)
     mosaic = open_as_it_is(store)
     with bars() as shown:
         found = run_inspect(mosaic, shown.of("inspect"))
-    # Rich takes 80 columns for what is no terminal, and would cut the tables there.
-    terminal = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    # Rich would cut a table to the terminal's width; a line that is broken can still be read.
+    terminal = Console(highlight=False, markup=False, width=200)
     for part in describe(found):
         terminal.print(part, soft_wrap=isinstance(part, str))
     if preview is not None:
-        colors = ", ".join(write_preview(preview, mosaic))
-        typer.echo(f"preview:   {preview} (red to blue: {colors})")
+        typer.echo(f"preview    {preview} ({color_words(write_preview(preview, mosaic))})")
     if moc is not None:
         write_moc(moc, found.cells, found.moc_order)
-        typer.echo(f"MOC:       {moc} ({len(found.cells)} cells of order {found.moc_order})")
+        cells = counted(len(found.cells), "cell")
+        typer.echo(f"MOC        {moc} ({cells} of order {found.moc_order})")
+
+
+def _check(store: str) -> None:
+    """Name the damaged files of a mosaic, and fail if there is one."""
+    from survey_classifier.mosaic.damage import damages, verdict
+    from survey_classifier.mosaic.inspect import open_as_it_is
+
+    mosaic = open_as_it_is(store, whole=False)
+    with bars() as shown:
+        found = list(damages(mosaic, shown.of("check")))
+    for damage in found:
+        typer.echo(f"damaged    {damage}")
+    if found:
+        raise verdict(mosaic, found)
+    part = "" if mosaic.digest else " of the shards that are written"
+    typer.echo(f"check      every file{part} is as it was written")
 
 
 @app.command()

@@ -11,6 +11,7 @@ import typer
 from survey_classifier.cli.results import classify_and_show, show_result
 from survey_classifier.cli.terminal import Cluster, Out, RunFile, app, bars
 from survey_classifier.errors import InputError
+from survey_classifier.words import are, counted
 
 __all__ = ["classify", "plan", "publish", "status"]
 
@@ -39,8 +40,9 @@ def classify(
         float | None, typer.Option(min=0, help="Stop to watch after so many quiet seconds.")
     ] = None,
     poll: Annotated[
-        float, typer.Option(min=0.01, help="Seconds between two looks at the watched folder.")
-    ] = 5.0,
+        float | None,
+        typer.Option(min=0.01, help="Seconds between two looks at it; 5 by default."),
+    ] = None,
 ) -> None:
     """Classify every source: ingest what is missing, run, publish, report.
 
@@ -51,23 +53,25 @@ def classify(
     """
     if watch is not None:
         _watch(run, watch, cluster, until_idle, poll)
-    elif until_idle is not None:
-        raise InputError("--until-idle is for --watch FOLDER: name the folder, or leave it out")
+    elif until_idle is not None or poll is not None:
+        option = "--poll" if until_idle is None else "--until-idle"
+        raise InputError(f"{option} is for --watch FOLDER: name the folder, or leave it out")
     else:
         classify_and_show(run, cluster)
 
 
 def _watch(
-    run: Path, folder: Path, cluster: str | None, until_idle: float | None, poll: float
+    run: Path, folder: Path, cluster: str | None, until_idle: float | None, poll: float | None
 ) -> None:
     from survey_classifier.run.config import read_run
+    from survey_classifier.run.watch import POLL_SECONDS
     from survey_classifier.run.watch import watch as run_watch
 
     config = read_run(run)
     with bars() as shown:
         end = run_watch(
-            config, folder, cluster=cluster, until_idle_seconds=until_idle, poll_seconds=poll,
-            listener=shown,
+            config, folder, cluster=cluster, until_idle_seconds=until_idle,
+            poll_seconds=POLL_SECONDS if poll is None else poll, listener=shown,
         )  # fmt: skip
     for line in end.undone:
         typer.echo(f"left undone: {line}", err=True)
@@ -89,8 +93,8 @@ def status(out: Out) -> None:
 
     laid_out = run_plan(_run_of(out))
     done = laid_out.done(done_parts(laid_out.config.parts_folder, laid_out.fingerprint))
-    n_tiles = len(laid_out.tiles)
-    typer.echo(f"{laid_out.config.name}: {len(done)} of {n_tiles} tiles are finished")
+    share = f"{len(done)} of {counted(len(laid_out.tiles), 'tile')}"
+    typer.echo(f"{laid_out.config.name}: {share} {are(len(done))} finished")
     catalog = laid_out.config.catalog_path
     typer.echo(f"catalog: {catalog if catalog.exists() else 'not published yet'}")
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from survey_classifier.errors import ConfigError, MosaicError
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.inputs import WORD, MosaicSettings, matching_files
+from survey_classifier.mosaic.inputs import WORD, matching_files
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.readers import COMPANIONS, READERS, SELECT
-from survey_classifier.mosaic.readers.euclid import fixes_tile
+from survey_classifier.mosaic.readers.mer_files import fixes_tile
 from survey_classifier.settings import expand_path
 
 __all__ = ["Arrivals", "has_fixed_grid", "require_steady_grid", "require_way_into"]

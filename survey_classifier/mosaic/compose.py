@@ -7,6 +7,9 @@ First a pixel goes to the image that the survey gives it to: the one in whose co
 inner region of a patch), and in whose territory where territories overlap (a tract). What is
 then still without data goes to the image that has data there and whose rim is farthest away; of
 equally far ones, to the first by name. So the result does not depend on the order of the images.
+
+A saturated pixel counts as data, also where its value is lost: it says something of the source
+there, and what another image has in its place is hardly better, and not marked as such.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,9 +86,8 @@ def compose(images: Sequence[Placed], wcs: WCS, box: Box) -> Window:
     if len(here) == 1 and here[0].box.intersection(box) == box:
         return here[0].read(wcs, box)
     canvas = _Canvas(wcs, box, here)
-    for image in here:
-        canvas.add_own(image)
-    canvas.add_rest(here)
+    canvas.add_own()
+    canvas.add_rest()
     return canvas.window()
 
 
@@ -141,6 +143,11 @@ def _mapped(grid: SkyGrid, image: Projection, box: Box) -> Positions:
     return x[inner], y[inner]
 
 
+def _has_data(flux: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8]) -> Bool:
+    """Return which pixels say something of the sky, if only that it is too bright there."""
+    return ~np.isnan(flux) | ((mask & np.uint8(MaskBit.SATURATED)) != 0)
+
+
 def _territory(image: Placed) -> str:
     """Return the name of the territory that an image belongs to, '' if it is none's."""
     territory = image.exposure.territory
@@ -151,55 +158,62 @@ class _Canvas:
     """A box that is filled image by image."""
 
     def __init__(self, wcs: WCS, box: Box, images: Sequence[Placed]) -> None:
-        self.wcs, self.box = wcs, box
+        self.wcs, self.box, self.images = wcs, box, images
         has_variance = any(image.exposure.band.has_variance for image in images)
         self.flux = np.full(box.shape, np.nan, dtype=np.float32)
         self.mask = np.zeros(box.shape, dtype=np.uint8)
         self.variance = np.full(box.shape, np.nan, dtype=np.float32) if has_variance else None
+        # Which image the survey gives each pixel to, counted from 1; 0: to none.
+        self._owner = np.zeros(box.shape, dtype=np.min_scalar_type(len(images)))
         self._is_contested = len({_territory(image) for image in images}) > 1
         self._held: dict[str, Bool] = {}
 
-    def add_own(self, image: Placed) -> None:
+    def add_own(self) -> None:
         """Fill the pixels that the survey gives to an image."""
-        part = self._core_part(image)
-        if part is None:
-            return
-        mine = self._claim(image, part)
-        if mine is None or mine.any():
-            self._put(part, image.read(self.wcs, part), mine)
+        for number, image in enumerate(self.images, 1):
+            part = self._core_part(image)
+            if part is None:
+                continue
+            mine = self._claim(image, part)
+            if mine is None or mine.any():
+                self._put(part, image.read(self.wcs, part), mine)
+                self._owner[self._inner(part)][... if mine is None else mine] = number
+        self._held.clear()
 
-    def add_rest(self, images: Sequence[Placed]) -> None:
+    def add_rest(self) -> None:
         """Fill what is still without data from the image whose rim is farthest away."""
-        empty = np.isnan(self.flux)
+        empty = ~_has_data(self.flux, self.mask)
         if not empty.any():
             return
-        parts = [(image, part) for image in images if (part := self._wanted(image, empty))]
-        best = np.full(self.box.shape, -np.inf, dtype=np.float32)
+        parts = [(image, part) for number, image in enumerate(self.images, 1)
+                 if (part := self._wanted(number, image, empty))]  # fmt: skip
+        best = np.full(self.box.shape, -np.inf, dtype=np.float32) if len(parts) > 1 else None
         for image, part in parts:
-            inner = self._inner(part)
-            window = image.read(self.wcs, part)
-            mine = empty[inner] & ~np.isnan(window.flux)
-            if len(parts) > 1:
-                depth = self._depth_arcsec(image, part)
-                mine &= depth > best[inner]
-                best[inner][mine] = depth[mine]
-            self._put(part, window, mine)
-            # Where no image has data, what each of them says of it is kept.
-            nothing = np.isnan(self.flux[inner])
-            self.mask[inner][nothing] |= window.mask[nothing]
+            self._put_deeper(image, part, empty, best)
 
-    def _wanted(self, image: Placed, empty: Bool) -> Box | None:
+    def _put_deeper(
+        self, image: Placed, part: Box, empty: Bool, best: npt.NDArray[np.float32] | None
+    ) -> None:
+        """Fill the empty pixels of a part that lie deeper in the image than in the ones before."""
+        inner = self._inner(part)
+        window = image.read(self.wcs, part)
+        mine = empty[inner] & _has_data(window.flux, window.mask)
+        if best is not None:
+            depth = self._depth_arcsec(image, part)
+            mine &= depth > best[inner]
+            np.copyto(best[inner], depth, where=mine)
+        self._put(part, window, mine)
+        # Where no image has data, what each of them says of it is kept.
+        nothing = ~_has_data(self.flux[inner], self.mask[inner])
+        np.bitwise_or(self.mask[inner], window.mask, out=self.mask[inner], where=nothing)
+
+    def _wanted(self, number: int, image: Placed, empty: Bool) -> Box | None:
         """Return the smallest box with all empty pixels that an image may fill."""
         part = image.box.intersection(self.box)
         if part is None:
             return None
-        missing = empty[self._inner(part)].copy()
-        core = self._core_part(image) if missing.any() else None
-        if core is not None:
-            # What the survey gives to the image was read already, and found to be empty.
-            claim = self._claim(image, core)
-            claimed = missing[core.shifted(-part.y0, -part.x0).slices]
-            claimed[...] = False if claim is None else claimed & ~claim
+        # What the survey gives to the image was read already, and found to be empty.
+        missing = empty[self._inner(part)] & (self._owner[self._inner(part)] != number)
         rows, cols = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
         if not len(rows):
             return None

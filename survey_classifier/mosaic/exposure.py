@@ -11,13 +11,27 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.pixels import BAND_NAME, BandInfo
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit, wrong_band_name
 from survey_classifier.settings import Settings
 
-__all__ = ["DerivedExposure", "Exposure", "MosaicInput", "PixelGrid", "Territory", "Window"]
+__all__ = [
+    "NOISE_KEYS",
+    "DerivedExposure",
+    "Exposure",
+    "MosaicInput",
+    "PixelGrid",
+    "Territory",
+    "Window",
+    "empty_window",
+]
+
+
+NOISE_KEYS = ("variance_hdu", "rms_hdu", "weight_hdu")
+"""Settings that say where the noise is."""
+HDU_KEYS = ("hdu", "coverage_hdu", "mask_hdu", *NOISE_KEYS)
 
 
 class MosaicInput(Settings):
@@ -28,7 +42,7 @@ class MosaicInput(Settings):
     path: str
     """File or glob pattern, relative to the run file. A ``{word}`` in it matches any text, and
     sorts the files into the stores of ``mosaic.store = "...{word}..."``."""
-    band: Annotated[str, Field(pattern=BAND_NAME)]
+    band: str
     """Name of the band."""
     hdu: str | int | None = None
     """Name or number of the image HDU; by default the first that holds an image."""
@@ -55,10 +69,24 @@ class MosaicInput(Settings):
     patch_border_px: Annotated[int, Field(ge=0)] = 100
     """Reader ``hsc``: width of the border that a patch shares with its neighbors."""
 
+    @field_validator("band")
+    @classmethod
+    def _of_a_band(cls, name: str) -> str:
+        wrong = wrong_band_name(name)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return name
+
+    @field_validator(*HDU_KEYS, mode="before")
+    @classmethod
+    def _of_an_hdu(cls, hdu: object) -> object:
+        if isinstance(hdu, bool) or not isinstance(hdu, str | int | None):
+            raise ValueError(f"the name or number of an HDU, such as 'SCI' or 1, got {hdu!r}")
+        return hdu
+
     @model_validator(mode="after")
     def _one_noise(self) -> "MosaicInput":
-        keys = ("variance_hdu", "rms_hdu", "weight_hdu")
-        given = [key for key in keys if getattr(self, key) is not None]
+        given = [key for key in NOISE_KEYS if getattr(self, key) is not None]
         if len(given) > 1:
             raise ValueError(f"band {self.band} has {' and '.join(given)}; give one of them")
         return self
@@ -75,6 +103,21 @@ class Window:
     variance: npt.NDArray[np.float32] | None = None
     """``(y, x)`` in the square of the band's unit, NaN where flux is NaN or it is not known;
     None if the image has none."""
+
+
+def empty_window(shape: tuple[int, int], *, has_variance: bool) -> Window:
+    """Return pixels without data.
+
+    Parameters
+    ----------
+    shape
+        ``(ny, nx)`` in pixels.
+    has_variance
+        Whether there is a variance, all NaN.
+    """
+    flux = np.full(shape, np.nan, dtype=np.float32)
+    mask = np.full(shape, MaskBit.NO_DATA, dtype=np.uint8)
+    return Window(flux, mask, flux.copy() if has_variance else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +196,13 @@ class Exposure(Protocol):
     def survey_grid(self) -> PixelGrid | None:
         """The grid that the image is a piece of, such as its tract's; None if it is none's."""
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What files of its survey come with and this one has not, such as ``a mask``.
+
+        Each with what is not known for want of it.
+        """
+
     def read(self, box: Box) -> Window:
         """Return the pixels of a box inside the image; the caller may change them."""
 
@@ -201,3 +251,8 @@ class DerivedExposure:
     def survey_grid(self) -> PixelGrid | None:
         """See `Exposure.survey_grid`."""
         return self.image.survey_grid
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """See `Exposure.lacks`."""
+        return self.image.lacks

@@ -19,6 +19,7 @@ from survey_classifier.mosaic.lattice import box_around
 from survey_classifier.mosaic.sky import REACH_DEG, SkyGrid, pixel_scale_arcsec
 
 __all__ = [
+    "MAX_SIDE_PX",
     "bare_wcs",
     "grid_offset",
     "mosaic_grid",
@@ -37,6 +38,8 @@ SAME_GRID_PX = 1e-3
 """Grids that agree this well all over an image are one grid, and pixels are copied."""
 MARGIN_PX = 2
 """Pixels of the grid that an image may fill beyond its rim."""
+MAX_SIDE_PX = 2**20
+"""Side of a mosaic. A tract of HSC has 36000 px; whoever asks for more meant another scale."""
 ANYWHERE_PX = 2**31
 """Beyond the side of any mosaic."""
 

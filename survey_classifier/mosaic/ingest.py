@@ -1,50 +1,35 @@
 """From image files to mosaics: check, compose, write.
 
-Owns the order of the work, and how much of it is done at once. Does not own what is to be done
-(``planning``), which image fills which pixel (``compose``) nor the layout on disk (``store``).
+Owns the order of the work. Does not own what is to be done (``planning``, ``backlog``), how much of
+it at once (``capacity``), which image fills which pixel (``compose``) nor the layout on disk
+(``schema``).
 
 Nothing is created or changed before every image that is to be read was opened and found sound.
 Then each shard of each band is composed, written once and recorded with what it was made of.
 """
 
-import os
-import resource
-from collections.abc import Callable, Iterator, Mapping, MutableSet, Sequence
+from collections.abc import Callable, Iterator, MutableSet, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import numpy as np
-import numpy.typing as npt
-from astropy.wcs import WCS
-
-from survey_classifier.errors import ConfigError, MosaicError
-from survey_classifier.geometry import Box, TileGrid
-from survey_classifier.mosaic.compose import Placed, compose
+from survey_classifier.errors import MosaicError, once_written
+from survey_classifier.mosaic.backlog import Backlog, Ingested, Shard, pending
+from survey_classifier.mosaic.capacity import allow_files, n_cpu, n_threads
+from survey_classifier.mosaic.compose import compose
 from survey_classifier.mosaic.exposure import Exposure
-from survey_classifier.mosaic.inputs import MosaicSettings
 from survey_classifier.mosaic.layout import IngestPlan
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.planning import plan_or_open
 from survey_classifier.mosaic.readers.soundness import has_data, require_checksum
-from survey_classifier.mosaic.regrid import RESAMPLING_BYTES
-from survey_classifier.mosaic.store import SHARD_PX, Mosaic
+from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter
 
-__all__ = [
-    "carry_out",
-    "faults",
-    "ingest_mosaics",
-    "n_threads",
-    "shard_bytes",
-]
+__all__ = ["carry_out", "faults", "ingest_mosaics"]
 
-BYTES_PER_SHARD_PX = 64
-"""Memory of a shard for each of its pixels, from reading to writing."""
 OTHER_FILES = 512
 """Files that may be open besides the locks of the stores."""
 
@@ -75,22 +60,10 @@ def ingest_mosaics(
     ------
     MosaicError
         If an input cannot be used or a store holds something else.
+    StoreError
+        If a store cannot be written on.
     """
-    return carry_out(plan_or_open(settings, folder), progress)
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """The work of one shard; a value that travels to where it is done."""
-
-    store: str
-    token: str
-    """Names this ingest: what a worker keeps open is not used for another."""
-    wcs: WCS
-    band: str
-    box: Box
-    images: tuple[Placed, ...]
-    inputs: int
+    return [item.mosaic for item in carry_out(plan_or_open(settings, folder), progress)]
 
 
 def carry_out(
@@ -99,7 +72,7 @@ def carry_out(
     executor: Executor | None = None,
     *,
     checked: bool = False,
-) -> list[Mosaic]:
+) -> list[Ingested]:
     """Do what `plan_or_open` found to be done.
 
     A store in a folder is locked meanwhile, so two ingests cannot mix their pixels. One at a URL
@@ -108,7 +81,7 @@ def carry_out(
     Parameters
     ----------
     laid_out
-        Ingests, and finished mosaics, which are returned.
+        Ingests, and finished mosaics, for which nothing is done.
     progress
         Told of each finished shard.
     executor
@@ -117,29 +90,36 @@ def carry_out(
     checked
         Whether `faults` found the images sound already.
 
+    Returns
+    -------
+    list of Ingested
+        In the same order.
+
     Raises
     ------
     MosaicError
-        If an image cannot be read, has no data or a wrong checksum, a shard is not written, or
-        another process ingests into one of the stores.
+        If an image cannot be read, has no data or a wrong checksum, or another process ingests
+        into one of the stores.
+    StoreError
+        If a store cannot be written on.
     """
     plans = [plan for plan in laid_out if isinstance(plan, IngestPlan)]
     with _claimed(plans), _workers(plans, executor) as pool:
         images = [] if checked else _to_read(plans)
         _finish_all([pool.submit(_require_sound, image) for image in images], None, 0, 0)
         made = _made(plans, pool, progress)
-    return [made[item.store] if isinstance(item, IngestPlan) else item for item in laid_out]
+    return [made[item.store] if isinstance(item, IngestPlan) else _found(item) for item in laid_out]
+
+
+def _found(mosaic: Mosaic) -> Ingested:
+    return Ingested(mosaic, sum(mosaic.shard_digests(band.name).size for band in mosaic.bands))
 
 
 @contextmanager
 def _claimed(plans: Sequence[IngestPlan]) -> Iterator[None]:
     """Keep other processes from ingesting into the same stores."""
     # Each lock is an open file; a survey has more stores than many systems allow at first.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = len(plans) + OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    allow_files(len(plans) + OTHER_FILES)
     with ExitStack() as stack:
         for plan in plans:
             stack.enter_context(Place.of(plan.store).claimed())
@@ -148,29 +128,16 @@ def _claimed(plans: Sequence[IngestPlan]) -> Iterator[None]:
 
 def _made(
     plans: Sequence[IngestPlan], pool: Executor, progress: Progress | None
-) -> dict[str, Mosaic]:
+) -> dict[str, Ingested]:
     """Write what the stores lack and seal them; return them by place."""
-    writers = [MosaicWriter.open_or_create(plan.store, plan.layout) for plan in plans]
-    shards = [shard for plan, writer in zip(plans, writers, strict=True)
-              for shard in _pending(plan, writer, plan.inputs)]  # fmt: skip
-    total = sum(len(writer.bands) * writer.shard_grid.n_rows * writer.shard_grid.n_cols
-                for writer in writers)  # fmt: skip
-    futures = [pool.submit(_write_shard, shard) for shard in shards]
-    _finish_all(futures, progress, total - len(shards), total)
-    return {plan.store: writer.finish() for plan, writer in zip(plans, writers, strict=True)}
-
-
-def _pending(
-    plan: IngestPlan, writer: MosaicWriter, planned: Mapping[str, npt.NDArray[np.uint64]]
-) -> Iterator[_Shard]:
-    """Yield the shards to be made, of all or of some of the plan's inputs."""
-    token = uuid4().hex
-    images = {band.name: plan.images_of(band.name) for band in plan.bands}
-    for band, box in writer.pending(planned):
-        reaching = tuple(image for image in images[band] if image.box.intersection(box))
-        row, col = box.y0 // SHARD_PX, box.x0 // SHARD_PX
-        inputs = int(planned[band][row, col])
-        yield _Shard(plan.store, token, plan.grid.wcs, band, box, reaching, inputs)
+    works: list[Backlog] = []
+    with once_written(lambda: bool(works)):
+        works.extend(Backlog.begun(plan) for plan in plans)
+        shards = [shard for work in works for shard in work.shards]
+        total = sum(work.n_shards for work in works)
+        futures = [pool.submit(_write_shard, shard) for shard in shards]
+        _finish_all(futures, progress, total - len(shards), total)
+        return {work.plan.store: work.finished() for work in works}
 
 
 def faults(plans: Sequence[IngestPlan], sound: MutableSet[str]) -> dict[Path, str]:
@@ -189,7 +156,7 @@ def faults(plans: Sequence[IngestPlan], sound: MutableSet[str]) -> dict[Path, st
         Of each image that is damaged or empty, why it cannot be used.
     """
     images = {image.identity: image for image in _to_read(plans) if image.identity not in sound}
-    with ThreadPoolExecutor(max_workers=_n_cpu()) as pool:
+    with ThreadPoolExecutor(max_workers=n_cpu()) as pool:
         checks = [(image.path, pool.submit(_fault, image)) for image in images.values()]
         _finish_all([check for _, check in checks], None, 0, 0)
     found = {path: fault for path, check in checks if (fault := check.result()) is not None}
@@ -219,8 +186,8 @@ def _used(plan: IngestPlan) -> list[Exposure]:
     new = writer.new_bands(plan.layout)
     of_new = [image.exposure for image in plan.images if image.exposure.band.name in new]
     others = {band: inputs for band, inputs in plan.inputs.items() if band not in new}
-    pending = _pending(plan, writer, others)
-    return of_new + [image.exposure for shard in pending for image in shard.images]
+    missing = pending(plan, writer, others)
+    return of_new + [image.exposure for shard in missing for image in shard.images]
 
 
 def _require_sound(exposure: Exposure) -> None:
@@ -231,9 +198,9 @@ def _require_sound(exposure: Exposure) -> None:
         raise MosaicError(f"{exposure.path} has no data at all; fetch it again, or leave it out")
 
 
-def _write_shard(shard: _Shard) -> None:
-    """Compose and write one shard."""
-    window = compose(shard.images, shard.wcs, shard.box)
+def _write_shard(shard: Shard) -> None:
+    """Compose and write one shard; where there is no image it costs next to nothing."""
+    window = compose(shard.images, shard.wcs, shard.box) if shard.images else None
     _writer(shard.store, shard.token).write(shard.band, shard.box, window, shard.inputs)
 
 
@@ -267,52 +234,3 @@ def _workers(plans: Sequence[IngestPlan], executor: Executor | None) -> Iterator
         return
     with ThreadPoolExecutor(max_workers=min(map(n_threads, plans), default=1)) as pool:
         yield pool
-
-
-def n_threads(plan: IngestPlan) -> int:
-    """Return how many shards are worked on at once: those that fit the memory, one a core.
-
-    Parameters
-    ----------
-    plan
-        The ingest.
-
-    Raises
-    ------
-    ConfigError
-        If not even one shard fits.
-    """
-    return min(_n_cpu(), plan.memory_bytes // shard_bytes(plan))
-
-
-def shard_bytes(plan: IngestPlan) -> int:
-    """Return the memory that one shard of an ingest takes.
-
-    Parameters
-    ----------
-    plan
-        The ingest.
-
-    Raises
-    ------
-    ConfigError
-        If that is more than the ingest may take.
-    """
-    height, width = TileGrid(plan.shape, SHARD_PX).tile(0, 0).core.shape
-    n_bytes = height * width * BYTES_PER_SHARD_PX
-    if any(image.offset is None for image in plan.images):
-        n_bytes += RESAMPLING_BYTES
-    if n_bytes > plan.memory_bytes:
-        raise ConfigError(
-            f"memory_mib = {plan.memory_bytes >> 20} is too little for the ingest of {plan.store}: "
-            f"a shard takes {n_bytes / 2**20:.0f}; give more"
-        )
-    return n_bytes
-
-
-def _n_cpu() -> int:
-    """Return the number of cores that this process may use."""
-    # Not everywhere is there a set of them; in a container it is smaller than the machine.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Which files make which mosaic: the ``[mosaic]`` table, patterns and groups.
+"""Which files make which mosaic: patterns and groups.
 
-Owns the settings of an ingest, and how file patterns sort files into stores. Does not own what
-is in a file (``readers``) nor what is made of them (``layout``).
+Owns how file patterns sort files into stores. Does not own the ``[mosaic]`` table
+(``mosaic_settings``), what is in a file (``readers``) nor what is made of them (``layout``).
 
 A pattern may hold words in braces. Each matches any text but a slash; where the name of the
 store has the word too, the files of each text become a mosaic of their own::
@@ -10,16 +10,13 @@ store has the word too, the files of each text become a mosaic of their own::
     path  = "mer/EUC_MER_BGSUB-MOSAIC-VIS_TILE{tile}-*.fits"
 """
 
-import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field, field_validator, model_validator
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.mosaic.exposure import MosaicInput
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.patterns import (
     WORD,
     fitting_files,
@@ -27,11 +24,10 @@ from survey_classifier.mosaic.patterns import (
     made_stores,
 )
 from survey_classifier.mosaic.readers import SELECT
-from survey_classifier.settings import Settings, expand_path
+from survey_classifier.settings import expand_path
 
 __all__ = [
     "WORD",
-    "MosaicSettings",
     "StoreInputs",
     "grouped_inputs",
     "matching_files",
@@ -40,73 +36,6 @@ __all__ = [
     "require_files",
     "stores_there",
 ]
-
-
-class MosaicSettings(Settings):
-    """The ``[mosaic]`` table of a run file."""
-
-    store: str | None = None
-    """Folder or URL of the Zarr store, made from ``inputs`` if it is not there; with a
-    ``{word}`` that the inputs' paths have too, one store for each text that it stands for."""
-    stores: tuple[str, ...] = ()
-    """Finished stores instead, of which each may be a pattern such as ``tiles/*.zarr``."""
-    scale_arcsec: Literal["native"] | float = "native"
-    """``native``: the grid of the first input. A number: every band is resampled to it."""
-    center_deg: tuple[float, float] | None = None
-    """Right ascension and declination of the middle of a grid of your own."""
-    size_px: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
-    """Its width and height; with ``center_deg`` and a number as ``scale_arcsec``."""
-    extent: Literal["inputs", "survey"] = "inputs"
-    """``inputs``: as far as the files reach. ``survey``: the whole grid that the survey's files
-    are pieces of, such as an HSC tract, whether they are all there or not."""
-    match_psf: bool = False
-    """Whether every band is convolved to the seeing of the worst."""
-    quantize: Annotated[int, Field(ge=2, le=1024)] | None = None
-    """Steps per sky noise that flux is rounded to, None to keep every bit."""
-    memory_mib: Annotated[int, Field(ge=64)] = 1024
-    """Memory that an ingest may take for pixels."""
-    bands: tuple[str, ...] | None = None
-    """Bands that a run uses, where the stores have more than its checkpoint needs; None: all."""
-    inputs: tuple[MosaicInput, ...] = Field(default=())
-    """Image files; none are needed when the store is there."""
-
-    @field_validator("stores", mode="before")
-    @classmethod
-    def _one_or_many(cls, stores: object) -> object:
-        return (stores,) if isinstance(stores, str) else stores
-
-    @field_validator("scale_arcsec")
-    @classmethod
-    def _positive(cls, scale: str | float) -> str | float:
-        if not isinstance(scale, str) and not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"a positive number of arcsec, or 'native', got {scale}")
-        return scale
-
-    @model_validator(mode="after")
-    def _sound(self) -> "MosaicSettings":
-        if (self.store is None) == (not self.stores):
-            raise ValueError("give either store (one, made from inputs) or stores (finished ones)")
-        if self.stores and self.inputs:
-            raise ValueError("stores are finished mosaics: give store for one made from inputs")
-        if (self.center_deg is None) != (self.size_px is None):
-            raise ValueError("center_deg and size_px go together: give both or neither")
-        if self.center_deg is not None:
-            self._require_own_grid(*self.center_deg)
-        return self
-
-    def _require_own_grid(self, ra_deg: float, dec_deg: float) -> None:
-        """Check what a grid of the user's own needs."""
-        if isinstance(self.scale_arcsec, str):
-            raise ValueError("center_deg and size_px need a number as scale_arcsec")
-        if self.extent == "survey":
-            raise ValueError("extent = 'survey' and a grid of your own exclude each other")
-        if not (0 <= ra_deg < 360 and -90 < dec_deg < 90):
-            raise ValueError(f"center_deg = [{ra_deg}, {dec_deg}] is no position on the sky")
-
-    @property
-    def scale(self) -> float | None:
-        """The pixel scale in arcsec, None for the first input's."""
-        return None if isinstance(self.scale_arcsec, str) else self.scale_arcsec
 
 
 @dataclass(frozen=True, slots=True)

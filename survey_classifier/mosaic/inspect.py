@@ -22,14 +22,9 @@ from survey_classifier.mosaic.footprint import (
 )
 from survey_classifier.mosaic.pixels import UNUSABLE, BandInfo, MaskBit
 from survey_classifier.mosaic.place import Place
-from survey_classifier.mosaic.store import (
-    SHARD_PX,
-    SHARDS,
-    Mosaic,
-    open_about,
-    open_array,
-    open_group,
-)
+from survey_classifier.mosaic.schema import SHARD_PX, open_about, open_group
+from survey_classifier.mosaic.shards import read_records
+from survey_classifier.mosaic.store import Mosaic
 
 __all__ = ["BandInspection", "Inspection", "inspect", "open_as_it_is"]
 
@@ -82,22 +77,25 @@ class Inspection:
     bands: tuple[BandInspection, ...]
 
 
-def open_as_it_is(store: str | Path | Place) -> Mosaic:
+def open_as_it_is(store: str | Path | Place, *, whole: bool = True) -> Mosaic:
     """Open a store also when its ingest is not finished: what isn't written has no data.
 
     Parameters
     ----------
     store
         Its folder or URL.
+    whole
+        Whether to refuse a finished one that lacks files.
 
     Raises
     ------
     MosaicError
-        If there is none, or it is finished and shards are missing.
+        If there is none, or it is finished and shards are missing that should be there.
     """
     place = Place.of(store)
     group = open_group(place)
-    return Mosaic.open(place) if open_about(group, place)["digest"] else Mosaic(place, group)
+    is_sealed = open_about(group, place)["digest"]
+    return Mosaic.open(place) if is_sealed and whole else Mosaic(place, group)
 
 
 class _Tally:
@@ -204,7 +202,7 @@ def _written(mosaic: Mosaic) -> npt.NDArray[np.bool_]:
     if mosaic.digest:
         return np.stack([mosaic.shard_digests(name) != 0 for name in names])
     group = open_group(mosaic.place)
-    records = [open_array(group, f"{name}/{SHARDS}", mosaic.place)[:] for name in names]
+    records = [read_records(group, name, mosaic.place) for name in names]
     return np.stack(records)[..., 0] != 0
 
 

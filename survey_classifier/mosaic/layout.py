@@ -1,7 +1,7 @@
 """The layout of a mosaic: its grid, its bands and which images each shard is made of.
 
-Owns the plan of an ingest, as data. Does not own which files there are (``inputs``), what the
-pixels become (``compose``) nor the work (``ingest``).
+Owns the plan of an ingest, as data. Does not own which files there are (``inputs``), whether they
+make one mosaic (``consistency``), what the pixels become (``compose``) nor the work (``ingest``).
 """
 
 import hashlib
@@ -10,15 +10,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS, FITSFixedWarning
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box, TileGrid, inside
+from survey_classifier.geometry import TileGrid
 from survey_classifier.mosaic.compose import Placed
+from survey_classifier.mosaic.consistency import (
+    reaches,
+    require_overlap,
+    require_single,
+    require_together,
+)
 from survey_classifier.mosaic.exposure import Exposure, PixelGrid
 from survey_classifier.mosaic.grids import (
     bare_wcs,
@@ -26,25 +31,23 @@ from survey_classifier.mosaic.grids import (
     mosaic_grid,
     own_grid,
     reached_box,
-    spread,
 )
-from survey_classifier.mosaic.inputs import MosaicSettings, StoreInputs
+from survey_classifier.mosaic.inputs import StoreInputs
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.pixels import BandInfo
 from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.psf import match_psf
 from survey_classifier.mosaic.pyramid import N_LEVELS
 from survey_classifier.mosaic.readers import READERS
 from survey_classifier.mosaic.regrid import fwhm_on
-from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
+from survey_classifier.mosaic.sky import SkyGrid, as_written, pixel_scale_arcsec
 from survey_classifier.mosaic.store import SHARD_PX
 from survey_classifier.mosaic.writer import Layout
 
 __all__ = ["IngestPlan", "lay_out"]
 
-COMPOSITION = 1
+COMPOSITION = 2
 """Raised whenever this code makes other pixels of the same files: shards are then made again."""
-MAX_EMPTINESS = 20
-"""Area of a mosaic over that of its images, beyond which they are not one field."""
 LATTICE = 64
 """Points along each axis at which the coverage is looked at."""
 N_OPENED_AT_ONCE = 16
@@ -123,7 +126,7 @@ class IngestPlan:
         ra, dec = self.sky.pixel_to_world(x, y)
         there = {band.name: np.zeros(x.shape, dtype=np.bool_) for band in self.bands}
         for image in self.images:
-            there[image.exposure.band.name] |= _reaches(image, ra, dec)
+            there[image.exposure.band.name] |= reaches(image, ra, dec)
         return {band: float(reached.mean()) for band, reached in there.items()}
 
 
@@ -158,12 +161,12 @@ def lay_out(settings: MosaicSettings, group: StoreInputs, *, partial: bool = Fal
     exposures: Sequence[Exposure] = _opened(group)
     if not exposures:
         raise MosaicError(f"there is no file yet for {group.store}; mend the paths of its inputs")
-    _require_single(exposures)
+    require_single(exposures)
     grid = _grid(settings, exposures)
     if settings.match_psf:
         exposures = match_psf(exposures, grid.wcs)
     bands = _bands(exposures, grid.wcs)
-    _require_together(exposures, grid, own=settings.center_deg is not None)
+    require_together(exposures, grid, own=settings.center_deg is not None)
     images = tuple(_placed(exposure, grid.wcs) for exposure in exposures)
     territories = {e.territory.name if e.territory else "" for e in exposures}
     territory = territories.pop() if len(territories) == 1 else ""
@@ -172,7 +175,8 @@ def lay_out(settings: MosaicSettings, group: StoreInputs, *, partial: bool = Fal
         settings.memory_mib * 2**20, group.superseded,
     )  # fmt: skip
     if not partial:
-        _require_overlap(plan)
+        by_band = {band.name: plan.images_of(band.name) for band in bands}
+        require_overlap(by_band, grid, group.store)
     return plan
 
 
@@ -192,7 +196,12 @@ def _placed(exposure: Exposure, wcs: WCS) -> Placed:
 
 
 def _grid(settings: MosaicSettings, exposures: Sequence[Exposure]) -> PixelGrid:
-    """Return the grid that the settings ask for."""
+    """Return the grid that the settings ask for, as it will read in the store."""
+    grid = _wanted_grid(settings, exposures)
+    return replace(grid, wcs=as_written(bare_wcs(grid.wcs)))
+
+
+def _wanted_grid(settings: MosaicSettings, exposures: Sequence[Exposure]) -> PixelGrid:
     if settings.center_deg is not None and settings.size_px is not None and settings.scale:
         return own_grid(settings.center_deg, settings.size_px, settings.scale)
     if settings.extent == "inputs":
@@ -210,81 +219,7 @@ def _grid(settings: MosaicSettings, exposures: Sequence[Exposure]) -> PixelGrid:
             f"{exposures[0].path} is no piece of a survey's grid; use extent = 'inputs', or give "
             "center_deg and size_px"
         )
-    return replace(grid, wcs=bare_wcs(grid.wcs))
-
-
-def _require_single(exposures: Sequence[Exposure]) -> None:
-    """Refuse two files for one piece of the survey: nobody has said which is right."""
-    seen: dict[tuple[str, str], Exposure] = {}
-    for exposure in exposures:
-        if not exposure.slot:
-            continue
-        key = (exposure.band.name, exposure.slot)
-        if key in seen:
-            raise MosaicError(
-                f"{seen[key].path} and {exposure.path} are both band {key[0]} of {key[1]}; "
-                "leave one of them out"
-            )
-        seen[key] = exposure
-
-
-def _require_together(exposures: Sequence[Exposure], grid: PixelGrid, *, own: bool) -> None:
-    """Refuse images that lie far apart: the mosaic between them would be empty and monstrous."""
-    scale = pixel_scale_arcsec(grid.wcs)
-    filled = sum(
-        exposure.shape[0] * exposure.shape[1] * (pixel_scale_arcsec(exposure.wcs) / scale) ** 2
-        for exposure in exposures
-    )
-    ny, nx = grid.shape
-    survey = exposures[0].survey_grid
-    whole = survey is not None and survey.shape == grid.shape
-    if ny * nx > MAX_EMPTINESS * filled and not own and not whole:
-        names = sorted({file for exposure in exposures for file in exposure.band.source_files})
-        raise MosaicError(
-            f"the mosaic of {', '.join(names[:4])}{', ...' if len(names) > 4 else ''} would have "
-            f"{nx} x {ny} px, {ny * nx / filled:.0f} times the area of its images; "
-            "make a mosaic of each group of images that lie together"
-        )
-
-
-def _require_overlap(plan: IngestPlan) -> None:
-    """Refuse bands that share no part of the sky: no source would have all of them."""
-    whole = Box(0, plan.shape[0], 0, plan.shape[1])
-    for band in plan.bands:
-        if not any(_share(plan, whole, image) for image in plan.images_of(band.name)):
-            raise MosaicError(
-                f"the images of band {band.name} lie off the mosaic of {plan.store}; mend "
-                "center_deg, or leave them out"
-            )
-    first, *others = plan.bands
-    for band in others:
-        pairs = product(plan.images_of(first.name), plan.images_of(band.name))
-        if not any(_share(plan, whole, *pair) for pair in pairs):
-            raise MosaicError(
-                f"bands {first.name} and {band.name} of {plan.store} share no part of the sky; "
-                "make a mosaic of each"
-            )
-
-
-def _share(plan: IngestPlan, box: Box, *images: Placed) -> bool:
-    """Return whether images have a place of a box in common.
-
-    It is looked for at points spread over what their boxes have in common, however small that is.
-    """
-    common: Box | None = box
-    for image in images:
-        common = common and common.intersection(image.box)
-    if common is None:
-        return False
-    x, y = spread(common.shape)
-    ra, dec = plan.sky.pixel_to_world(x + common.x0, y + common.y0)
-    return bool(np.logical_and.reduce([_reaches(image, ra, dec) for image in images]).any())
-
-
-def _reaches(image: Placed, ra_deg: FloatArray, dec_deg: FloatArray) -> npt.NDArray[np.bool_]:
-    """Return which positions lie on an image."""
-    x, y = SkyGrid(image.exposure.wcs).world_to_pixel(ra_deg, dec_deg)
-    return inside(x, y, image.exposure.shape)
+    return grid
 
 
 def _bands(exposures: Sequence[Exposure], wcs: WCS) -> tuple[BandInfo, ...]:
@@ -297,7 +232,11 @@ def _bands(exposures: Sequence[Exposure], wcs: WCS) -> tuple[BandInfo, ...]:
 
 
 def _band(name: str, parts: Sequence[BandInfo]) -> BandInfo:
-    """Return what holds for all images of a band."""
+    """Return what holds for all images of a band.
+
+    Its seeing is the worst of those that are known: a file that does not state its own says
+    nothing against the others, which are of the same survey.
+    """
     units = sorted({part.unit for part in parts})
     if len(units) > 1:
         raise MosaicError(
@@ -312,4 +251,6 @@ def _band(name: str, parts: Sequence[BandInfo]) -> BandInfo:
         max(seeing, default=None),
         tuple(file for part in parts for file in part.source_files),
         has_variance=any(part.has_variance for part in parts),
+        variance_in_part=len({part.has_variance for part in parts}) > 1,
+        has_mask=any(part.has_mask for part in parts),
     )

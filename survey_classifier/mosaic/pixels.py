@@ -1,30 +1,24 @@
 """What the rest of the package knows of imaging: bands, masks, blocks and where they come from.
 
-Owns the vocabulary (`BandInfo`, `MaskBit`, `PixelBlock`), the seam `PixelSource` and its
-in-memory form `ArrayMosaic`. Does not own sky positions (``sky``), the store on disk (``store``)
-nor any file format (``readers``).
+Owns the vocabulary (`BandInfo`, `MaskBit`, `PixelBlock`) and the seam `PixelSource`. Does not own
+sky positions (``sky``), pixels in memory (``array_mosaic``), the store on disk (``store``) nor any
+file format (``readers``).
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box, overlap
-from survey_classifier.mosaic.sky import SkyGrid
 
 __all__ = [
-    "BAND_NAME",
     "UNUSABLE",
-    "ArrayMosaic",
     "BandInfo",
     "Described",
     "MaskBit",
@@ -33,6 +27,7 @@ __all__ = [
     "ReadBand",
     "band_index",
     "padded_block",
+    "wrong_band_name",
 ]
 
 Unit = Literal["nJy", "display"]
@@ -56,8 +51,24 @@ UNUSABLE = MaskBit.NO_DATA | MaskBit.SATURATED | MaskBit.BAD | MaskBit.EDGE
 """A pixel with any of these bits is not shown to the network; the others only raise flags."""
 
 
-BAND_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+BAND_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 """A band's name is also a folder of the store."""
+
+
+def wrong_band_name(name: str) -> str | None:
+    """Return what is wrong with the name of a band, None if nothing is.
+
+    Parameters
+    ----------
+    name
+        As it is given.
+    """
+    if re.fullmatch(BAND_NAME, name) is not None:
+        return None
+    return (
+        f"{name!r} is no name of a band; use letters, digits, - and _, a letter or digit first, "
+        "such as 'g' or 'NIR-Y'"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +92,17 @@ class BandInfo:
     source_files: tuple[str, ...] = ()
     """Names of the ingested files."""
     has_variance: bool = False
-    """Whether the variance of its pixels is known."""
+    """Whether the variance of its pixels is known, of some files at least."""
+    variance_in_part: bool = False
+    """Whether it is not known of other files."""
+    has_mask: bool = True
+    """Whether a file said which pixels are flawed, such as saturated; where this is not known (of
+    stores of former versions), it counts as said."""
 
     def __post_init__(self) -> None:
-        if re.fullmatch(BAND_NAME.rstrip("$"), self.name) is None:
-            raise MosaicError(
-                f"{self.name!r} is no name of a band; use letters, digits, - and _, "
-                "a letter or digit first"
-            )
+        wrong = wrong_band_name(self.name)
+        if wrong is not None:
+            raise MosaicError(wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,81 +192,6 @@ def band_index(bands: Sequence[BandInfo], names: Sequence[str], where: str) -> l
         if name not in known:
             raise MosaicError(f"{where} has no band {name!r}; it has {', '.join(known)}")
     return [known.index(name) for name in names]
-
-
-class ArrayMosaic(SkyGrid):
-    """A mosaic in memory, one pyramid level.
-
-    Parameters
-    ----------
-    name
-        Name of the mosaic.
-    bands
-        The bands, in the order of the arrays' first axis.
-    flux
-        ``(band, y, x)`` in the bands' units; NaN where there is no data.
-    wcs
-        Celestial WCS of the grid.
-    mask
-        ``(band, y, x)`` of `MaskBit`, by default none; NO_DATA need not be said where flux is NaN.
-
-    Raises
-    ------
-    MosaicError
-        If the arrays and bands do not agree.
-    """
-
-    n_levels = 1
-
-    def __init__(
-        self,
-        name: str,
-        bands: Sequence[BandInfo],
-        flux: npt.NDArray[np.float32],
-        wcs: WCS,
-        mask: npt.NDArray[np.uint8] | None = None,
-    ) -> None:
-        if flux.ndim != 3 or flux.shape[0] != len(bands):
-            raise MosaicError(f"{name}: flux of shape {flux.shape} for {len(bands)} bands")
-        super().__init__(wcs)
-        self.name = name
-        self.bands = tuple(bands)
-        self._flux = np.asarray(flux, dtype=np.float32)
-        self._mask = np.zeros(flux.shape, dtype=np.uint8) if mask is None else mask
-        if self._mask.shape != self._flux.shape:
-            raise MosaicError(f"{name}: mask {self._mask.shape} and flux {flux.shape} differ")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(ny, nx)`` in pixels."""
-        return self._flux.shape[1], self._flux.shape[2]
-
-    @property
-    def chunk_px(self) -> int:
-        """Arrays have no chunks: one pixel."""
-        return 1
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over bands, WCS and pixels."""
-        state = hashlib.sha256(repr(self.bands).encode())
-        state.update(self.wcs.to_header_string(relax=True).encode())
-        state.update(self._flux.tobytes())
-        state.update(self._mask.tobytes())
-        return state.hexdigest()
-
-    def read(self, box: Box, bands: Sequence[str], level: int = 0) -> PixelBlock:
-        """See `PixelSource.read`."""
-        if level != 0:
-            raise MosaicError(f"{self.name} is in memory and has level 0 only, not {level}")
-        index = band_index(self.bands, bands, self.name)
-        return padded_block(box, bands, self.shape, level, self._cut(index))
-
-    def _cut(self, index: Sequence[int]) -> "ReadBand":
-        def read(number: int, slices: tuple[slice, slice]) -> tuple[Any, Any]:
-            return self._flux[index[number]][slices], self._mask[index[number]][slices]
-
-        return read
 
 
 class ReadBand(Protocol):

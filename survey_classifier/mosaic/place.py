@@ -1,7 +1,7 @@
 """Where a store lies: a folder of this machine, or a URL of an object store.
 
 Owns paths and URLs of stores and what can be asked of either kind. Does not own what is in a
-store (``store``) nor how it is written (``writer``).
+store (``store``), how it is written (``writer``) nor the clients of object stores (``objects``).
 
 ``s3://`` and ``gs://`` take credentials, region and endpoint from the environment, as the
 surveys' own tools do: ``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``AWS_SKIP_SIGNATURE`` for
@@ -12,21 +12,26 @@ import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import obstore
 from filelock import FileLock, Timeout
 from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import from_url
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ObjectStore
 
 from survey_classifier.errors import MosaicError
+from survey_classifier.mosaic.objects import (
+    FIRST_ANSWER_S,
+    client,
+    has_object,
+    reason,
+    unreachable,
+)
 
 __all__ = ["READ_FAILURES", "ROOT", "WRITE_FAILURES", "Place", "reason"]
 
@@ -39,8 +44,6 @@ ROOT = "zarr.json"
 SCHEMES = ("s3", "gs", "http", "https")
 ID = "[0-9a-f]" * 32
 """Pattern of the unique part of a temporary name."""
-MAX_RETRIES = 5
-"""A place that does not answer is given up after some ten seconds, not after three minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Place:
         """
         if self.folder is not None:
             return self.folder.exists()
-        return self.has(ROOT)
+        return has_object(self.text, ROOT, wait_s=FIRST_ANSWER_S)
 
     def has(self, file: str) -> bool:
         """Return whether a file of the store is there; its path is relative to the place.
@@ -111,13 +114,7 @@ class Place:
         """
         if self.folder is not None:
             return (self.folder / file).is_file()
-        try:
-            obstore.head(_objects(self.text), file)
-        except (NotFoundError, FileNotFoundError):
-            return False
-        except BaseError as error:
-            raise self._unreachable(error) from error
-        return True
+        return has_object(self.text, file)
 
     def names(self, prefix: str = "") -> set[str]:
         """Return the names of files and folders in a folder of the store, which may be absent.
@@ -131,9 +128,9 @@ class Place:
             folder = self.folder / prefix
             return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         try:
-            found = obstore.list_with_delimiter(_objects(self.text), prefix or None)
+            found = obstore.list_with_delimiter(client(self.text), prefix or None)
         except BaseError as error:
-            raise self._unreachable(error) from error
+            raise unreachable(self.text, reason(error)) from error
         paths = [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
         return {path.rsplit("/", 1)[-1] for path in paths}
 
@@ -148,10 +145,10 @@ class Place:
         if self.folder is not None:
             return set(_walked(self.folder, prefix))
         try:
-            pages = obstore.list(_objects(self.text), prefix)
+            pages = obstore.list(client(self.text), prefix)
             return {item["path"] for page in pages for item in page}
         except BaseError as error:
-            raise self._unreachable(error) from error
+            raise unreachable(self.text, reason(error)) from error
 
     def open(self, mode: Literal["r", "r+"]) -> Store:
         """Return the place as Zarr's own store object.
@@ -165,7 +162,7 @@ class Place:
             return LocalStore(self.folder, read_only=mode == "r")
         if mode != "r" and not self.can_list:
             raise MosaicError(f"{self} can only be read; name a folder or an s3:// URL to write")
-        return ObjectStore(_objects(self.text), read_only=mode == "r")
+        return ObjectStore(client(self.text), read_only=mode == "r")
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -215,7 +212,7 @@ class Place:
         """
         if self.folder is None:
             for path in sorted(files, key=lambda path: path == ROOT):
-                obstore.put(_objects(self.text), path, files[path])
+                obstore.put(client(self.text), path, files[path])
             return
         temporary = self.folder.with_name(_unfinished(self.folder.name, uuid.uuid4().hex))
         try:
@@ -240,11 +237,20 @@ class Place:
         if self.folder is not None:
             (self.folder / file).unlink(missing_ok=True)
 
-    def _unreachable(self, error: BaseError) -> MosaicError:
-        return MosaicError(
-            f"cannot reach {self}: {reason(error)}; "
-            "check the address and the AWS_* or GOOGLE_* variables"
-        )
+    def remove(self, files: Iterable[str]) -> None:
+        """Remove files of the store, those that are there.
+
+        Raises
+        ------
+        OSError, BaseError
+            If one cannot be removed.
+        """
+        for file in files:
+            if self.folder is not None:
+                self.discard(file)
+            else:
+                with suppress(NotFoundError, FileNotFoundError):
+                    obstore.delete(client(self.text), file)
 
 
 def _unfinished(name: str, unique: str) -> str:
@@ -257,18 +263,3 @@ def _walked(folder: Path, prefix: str) -> Iterator[str]:
     for inner, _, names in os.walk(folder / prefix):
         stem = os.path.relpath(inner, folder).replace(os.sep, "/")
         yield from (f"{stem}/{name}" for name in names)
-
-
-def reason(error: Exception) -> str:
-    """Return what went wrong in a line; object stores append a page for their developers."""
-    return " ".join(str(error).partition("Debug source")[0].split())
-
-
-@cache
-def _objects(url: str) -> Any:  # noqa: ANN401 - one class for each kind of object store
-    """Return the client of a URL; one for all, as it keeps connections open."""
-    return from_url(
-        url,
-        retry_config={"max_retries": MAX_RETRIES},
-        client_options={"allow_http": True} if url.startswith("http://") else None,
-    )

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.mosaic.inputs import (
-    MosaicSettings,
     StoreInputs,
     grouped_inputs,
     mosaic_stores,
@@ -20,10 +19,12 @@ from survey_classifier.mosaic.inputs import (
     stores_there,
 )
 from survey_classifier.mosaic.layout import IngestPlan, lay_out
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.readers import SELECT
+from survey_classifier.mosaic.seal import is_finished
 from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.mosaic.writer import MosaicWriter, is_finished
+from survey_classifier.mosaic.writer import MosaicWriter
 
 __all__ = ["plan_ingests", "plan_or_open", "plan_store"]
 

@@ -1,8 +1,9 @@
 """A picture of a mosaic that one can look at.
 
-Owns which bands are red, green and blue, and the picture's brightness. Does not own the pixels
-(``store``). The colors are Lupton et al.'s (2004, PASP 116, 133): brightness is an arcsinh of the
-mean of three bands, and their ratios are kept.
+Owns which part is shown, which bands are red, green and blue, and the picture's brightness. Does
+not own the pixels (``store``) nor the words below the picture (``legend``). The colors are Lupton
+et al.'s (2004, PASP 116, 133): brightness is an arcsinh of the mean of three bands, and their
+ratios are kept.
 """
 
 import re
@@ -12,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from astropy.visualization import make_lupton_rgb
-from PIL import Image
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.files import replacing
 from survey_classifier.geometry import Box
+from survey_classifier.mosaic.legend import angle_words, with_legend
 from survey_classifier.mosaic.pixels import MaskBit, PixelSource
 from survey_classifier.mosaic.quantize import MAD_TO_SIGMA
 
-__all__ = ["color_bands", "draw", "write_preview"]
+__all__ = ["area_with_data", "color_bands", "color_words", "draw", "write_preview"]
 
 SIDE_PX = 1200
 """Longest side of a picture, at most."""
@@ -86,8 +87,56 @@ def _wavelength_nm(name: str) -> int | None:
     return WAVELENGTH_NM.get(word.lower(), WAVELENGTH_NM.get(word.upper()))
 
 
-def draw(mosaic: PixelSource, bands: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Draw a mosaic in up to three of its bands.
+def color_words(bands: Sequence[str]) -> str:
+    """Say which band has which color.
+
+    Parameters
+    ----------
+    bands
+        What `color_bands` returns.
+    """
+    if len(bands) == 1:
+        return f"band {bands[0]}"
+    colors = ("red", "green", "blue") if len(bands) == 3 else ("red", "blue")
+    return ", ".join(f"{color} {band}" for color, band in zip(colors, bands, strict=True))
+
+
+def area_with_data(mosaic: PixelSource, bands: Sequence[str]) -> Box:
+    """Return the smallest part of a mosaic that has all its data, to a pixel of the last level.
+
+    Parameters
+    ----------
+    mosaic
+        The mosaic; its coarsest level is read in strips.
+    bands
+        The bands that count.
+
+    Returns
+    -------
+    Box
+        In pixels of level 0; all of the mosaic where it has no data at all.
+    """
+    level = mosaic.n_levels - 1
+    ny, nx = (-(-side // 2**level) for side in mosaic.shape)
+    rows, cols = np.zeros(ny, dtype=np.bool_), np.zeros(nx, dtype=np.bool_)
+    for y0 in range(0, ny, STRIP_PX):
+        strip = Box(y0, min(y0 + STRIP_PX, ny), 0, nx)
+        has_data = np.isfinite(mosaic.read(strip, bands, level).flux)
+        rows[strip.y0 : strip.y1] = has_data.any(axis=(0, 2))
+        cols |= has_data.any(axis=(0, 1))
+    whole = Box(0, mosaic.shape[0], 0, mosaic.shape[1])
+    y, x = np.flatnonzero(rows), np.flatnonzero(cols)
+    if not len(y):
+        return whole
+    # A coarse pixel has no data where less than half of it has, so one more on each side.
+    found = Box(int(y[0]) - 1, int(y[-1]) + 2, int(x[0]) - 1, int(x[-1]) + 2)
+    size = 2**level
+    area = Box(found.y0 * size, found.y1 * size, found.x0 * size, found.x1 * size)
+    return area.intersection(whole) or whole
+
+
+def draw(mosaic: PixelSource, bands: Sequence[str], area: Box) -> npt.NDArray[np.uint8]:
+    """Draw a part of a mosaic in up to three of its bands.
 
     Each band is scaled so that the objects together are white, so that a picture is alike for
     any filters and units; sky that has no data in one of the bands is dark grey, and white where
@@ -99,24 +148,26 @@ def draw(mosaic: PixelSource, bands: Sequence[str]) -> npt.NDArray[np.uint8]:
         The mosaic; it is read in strips, from the coarsest level that is fine enough.
     bands
         What `color_bands` returns.
+    area
+        In pixels of level 0.
 
     Returns
     -------
     ndarray of uint8
         ``(y, x, 3)``, the last row of the grid first, the longest side at most `SIDE_PX`.
     """
-    flux, saturated = _reduced(mosaic, bands)
+    flux, saturated = _reduced(mosaic, bands, area)
     has_data = np.asarray(np.isfinite(flux).all(axis=0))
     picture = np.empty((*has_data.shape, 3), dtype=np.uint8)
     picture[:] = NO_DATA_GREY
     if has_data.any():
-        picture[has_data] = _colors(flux[:, has_data])
+        picture[has_data] = _colors(flux[:, has_data], saturated[has_data])
     picture[saturated & ~has_data] = 255
     return picture[::-1]
 
 
 def write_preview(path: Path, mosaic: PixelSource) -> tuple[str, ...]:
-    """Write a picture of a mosaic as PNG.
+    """Write a picture of the part of a mosaic that has data as PNG, with a legend below it.
 
     Parameters
     ----------
@@ -136,7 +187,21 @@ def write_preview(path: Path, mosaic: PixelSource) -> tuple[str, ...]:
         If it cannot be written.
     """
     bands = color_bands([band.name for band in mosaic.bands])
-    picture = Image.fromarray(draw(mosaic, bands))
+    area = area_with_data(mosaic, bands)
+    level, step = _reduction(mosaic, area)
+    height, width = (angle_words(side * mosaic.scale_arcsec) for side in area.shape)
+    lines = (
+        f"{mosaic.name}, {width} x {height}",
+        color_words(bands),
+        "dark grey: no data, white: saturated",
+    )
+    picture = with_legend(
+        draw(mosaic, bands, area),
+        mosaic,
+        ((area.x0 + area.x1 - 1) / 2, (area.y0 + area.y1 - 1) / 2),
+        mosaic.scale_arcsec * 2**level * step,
+        lines,
+    )
     try:
         with replacing(path) as temporary:
             picture.save(temporary, format="PNG")
@@ -145,21 +210,28 @@ def write_preview(path: Path, mosaic: PixelSource) -> tuple[str, ...]:
     return bands
 
 
-def _reduced(mosaic: PixelSource, bands: Sequence[str]) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-    """Return flux ``(band, y, x)`` of the whole mosaic at the picture's size, and saturation."""
-    long_side = max(mosaic.shape)
-    level = max(
-        (k for k in range(mosaic.n_levels) if k == 0 or -(-long_side // 2**k) >= SIDE_PX),
-    )
-    ny, nx = (-(-side // 2**level) for side in mosaic.shape)
-    step = -(-max(ny, nx) // SIDE_PX)
+def _reduction(mosaic: PixelSource, area: Box) -> tuple[int, int]:
+    """Return the level that a picture is made of, and how many of its pixels make one."""
+    long_side = max(area.shape)
+    level = max(k for k in range(mosaic.n_levels) if k == 0 or -(-long_side // 2**k) >= SIDE_PX)
+    n_px = -(-long_side // 2**level)
+    return level, -(-n_px // SIDE_PX)
+
+
+def _reduced(
+    mosaic: PixelSource, bands: Sequence[str], area: Box
+) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """Return flux ``(band, y, x)`` of an area at the picture's size, and saturation."""
+    level, step = _reduction(mosaic, area)
+    y0, x0 = area.y0 >> level, area.x0 >> level
+    ny, nx = -(-area.y1 // 2**level) - y0, -(-area.x1 // 2**level) - x0
     flux = np.empty((len(bands), -(-ny // step), -(-nx // step)), dtype=np.float32)
     saturated = np.empty(flux.shape[1:], dtype=np.bool_)
     rows = max(STRIP_PX // step, 1)
     for row in range(0, flux.shape[1], rows):
         part = slice(row, min(row + rows, flux.shape[1]))
-        # Beyond the grid is no data, so a strip may be a multiple of the step.
-        box = Box(part.start * step, part.stop * step, 0, flux.shape[2] * step)
+        # Beyond the area is no data, so a strip may be a multiple of the step.
+        box = Box(part.start * step, part.stop * step, 0, flux.shape[2] * step).shifted(y0, x0)
         block = mosaic.read(box, bands, level)
         flux[:, part] = _mean(block.flux, step)
         bits = (block.mask & np.uint8(MaskBit.SATURATED)) != 0
@@ -182,9 +254,9 @@ def _squares(planes: npt.NDArray[np.generic], step: int) -> npt.NDArray[np.gener
     return planes.reshape(n, ny // step, step, nx // step, step)
 
 
-def _colors(flux: Pixels) -> npt.NDArray[np.uint8]:
+def _colors(flux: Pixels, saturated: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """Return the colors ``(n, 3)`` of pixels ``(band, n)`` that all have data."""
-    scaled = _balanced(flux)
+    scaled = _balanced(flux, saturated)
     red, blue = scaled[0], scaled[-1]
     channels = [red, scaled[1] if len(scaled) == 3 else (red + blue) / 2, blue]
     noise = _spread(np.mean(channels, axis=0))
@@ -201,14 +273,15 @@ def _colors(flux: Pixels) -> npt.NDArray[np.uint8]:
     return np.asarray(colors[0], dtype=np.uint8)
 
 
-def _balanced(flux: Pixels) -> Pixels:
+def _balanced(flux: Pixels, saturated: npt.NDArray[np.bool_]) -> Pixels:
     """Return bands with a sky of 0, scaled so that all objects together have equal light in each.
 
-    A band that no object is seen in is scaled to equal noise instead.
+    Saturated pixels do not count: often only one band is, and has light of its own there. A band
+    that no object is seen in is scaled to equal noise instead.
     """
     above = flux - np.median(flux, axis=1, keepdims=True)
     noise = np.array([_spread(band) for band in above])
-    bright = (above > BRIGHT_SIGMA * noise[:, None]).any(axis=0)
+    bright = (above > BRIGHT_SIGMA * noise[:, None]).any(axis=0) & ~saturated
     light = above[:, bright].sum(axis=1)
     if not (light > 0).all():
         light = noise

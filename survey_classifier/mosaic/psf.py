@@ -16,7 +16,12 @@ from scipy.special import ive
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import DerivedExposure, Exposure, Window
+from survey_classifier.mosaic.exposure import (
+    DerivedExposure,
+    Exposure,
+    Window,
+    empty_window,
+)
 from survey_classifier.mosaic.pixels import UNUSABLE, BandInfo, MaskBit
 from survey_classifier.mosaic.pyramid import merged_mask
 from survey_classifier.mosaic.regrid import fwhm_on
@@ -33,6 +38,8 @@ KERNEL_SIGMAS = 5.0
 """Half width of the kernel; what lies beyond is 6e-7 of it."""
 MASK_SIGMAS = 2.0
 """How far a warning spreads: a pixel farther away gives less than 14 % of what a near one does."""
+STRIP_ROWS = 256
+"""Rows that are convolved at once: each takes as much memory as six of the image do."""
 
 
 def match_psf(exposures: Sequence[Exposure], wcs: WCS) -> list[Exposure]:
@@ -54,14 +61,23 @@ def match_psf(exposures: Sequence[Exposure], wcs: WCS) -> list[Exposure]:
     Raises
     ------
     MosaicError
-        If the seeing of one is not known.
+        If the seeing of one is not known, or an image is smaller than the worst.
     """
     seeing = [_known_fwhm(exposure, wcs) for exposure in exposures]
     worst = max(seeing, default=0.0)
-    return [
+    matched = [
         exposure if fwhm == worst else _blurred(exposure, worst**2 - fwhm**2)
         for exposure, fwhm in zip(exposures, seeing, strict=True)
     ]
+    for image in matched:
+        if isinstance(image, MatchedExposure) and image.blur_px > min(image.shape):
+            cause = exposures[seeing.index(worst)]
+            raise MosaicError(
+                f"match_psf would blur {image.path} by {image.blur_px:.0f} px, more than it is "
+                f"wide, as the seeing of {cause.path} is {worst:.3g} arcsec; mend its "
+                "psf_fwhm_arcsec, or leave out match_psf"
+            )
+    return matched
 
 
 def _known_fwhm(exposure: Exposure, wcs: WCS) -> float:
@@ -137,19 +153,44 @@ class MatchedExposure(DerivedExposure):
         added_arcsec = np.sqrt(self.fwhm_arcsec**2 - own**2) / FWHM_PER_SIGMA
         return float(added_arcsec / pixel_scale_arcsec(self.image.wcs))
 
+    @property
+    def blur_px(self) -> float:
+        """FWHM of the kernel."""
+        return self.sigma_px * FWHM_PER_SIGMA
+
     def read(self, box: Box) -> Window:
         """See `Exposure.read`."""
         kernel = matching_kernel(self.sigma_px)
         margin = len(kernel) // 2
-        wide = Box(box.y0 - margin, box.y1 + margin, box.x0 - margin, box.x1 + margin)
-        around = wide.intersection(Box(0, self.shape[0], 0, self.shape[1]))
-        if around is None:
-            raise ValueError(f"{box} lies outside the image of shape {self.shape}")
+        around = self._with_margin(box, margin)
         pixels = self.image.read(around)
-        matched = _matched(pixels, kernel, int(np.ceil(MASK_SIGMAS * self.sigma_px)))
-        inner = box.shifted(-around.y0, -around.x0).slices
-        variance = None if matched.variance is None else matched.variance[inner]
-        return Window(matched.flux[inner], matched.mask[inner], variance)
+        out = empty_window(box.shape, has_variance=pixels.variance is not None)
+        for y0 in range(box.y0, box.y1, STRIP_ROWS):
+            strip = Box(y0, min(y0 + STRIP_ROWS, box.y1), box.x0, box.x1)
+            wide = self._with_margin(strip, margin)
+            part = _cut(pixels, wide.shifted(-around.y0, -around.x0))
+            matched = _matched(part, kernel, int(np.ceil(MASK_SIGMAS * self.sigma_px)))
+            inner = _cut(matched, strip.shifted(-wide.y0, -wide.x0))
+            to = strip.shifted(-box.y0, -box.x0).slices
+            out.flux[to], out.mask[to] = inner.flux, inner.mask
+            if out.variance is not None and inner.variance is not None:
+                out.variance[to] = inner.variance
+        return out
+
+    def _with_margin(self, box: Box, margin_px: int) -> Box:
+        """Return a box with the pixels around it that the image has."""
+        wide = Box(
+            box.y0 - margin_px, box.y1 + margin_px, box.x0 - margin_px, box.x1 + margin_px
+        ).intersection(Box(0, self.shape[0], 0, self.shape[1]))
+        if wide is None:
+            raise ValueError(f"{box} lies outside the image of shape {self.shape}")
+        return wide
+
+
+def _cut(pixels: Window, box: Box) -> Window:
+    """Return the pixels of a box within a window."""
+    variance = None if pixels.variance is None else pixels.variance[box.slices]
+    return Window(pixels.flux[box.slices], pixels.mask[box.slices], variance)
 
 
 def _matched(pixels: Window, kernel: FloatArray, reach_px: int) -> Window:

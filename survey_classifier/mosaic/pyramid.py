@@ -19,8 +19,9 @@ _Number = TypeVar("_Number", bound=np.number[Any])
 
 N_LEVELS = 4
 """Levels 0 to 3: the coarsest holds means of 8 x 8 pixels."""
-
-
+SHARE = np.float32(1 / 4 ** (N_LEVELS - 1))
+"""What sums are of each pixel: so that of 64 of the largest numbers is none too large, either. A
+power of two, it changes no mean."""
 FLAWS = MaskBit.SATURATED | MaskBit.BAD | MaskBit.EDGE
 """Bits that make a merged pixel suspect when they are those of its lesser half."""
 
@@ -48,21 +49,22 @@ def pyramid(window: Window) -> Iterator[Window]:
     usable = np.isfinite(window.flux) & ((window.mask & np.uint8(UNUSABLE)) == 0)
     counts = usable.view(np.uint8)  # 64 at most
     bits = window.mask
-    flux = np.where(usable, window.flux, np.float32(0))
+    flux = np.where(usable, window.flux, np.float32(0)) * SHARE
     variance = window.variance
     if variance is not None:
-        variance = np.where(usable, variance, np.float32(0))
+        variance = np.where(usable, variance, np.float32(0)) * SHARE
     for level in range(1, N_LEVELS):
         counts = _halved(counts, 0, np.add)
         bits = _halved(bits, int(MaskBit.NO_DATA), np.bitwise_or)
         flux = _halved(flux, 0, np.add)
         mask = merged_mask(bits, counts, 4**level)
         has_mean = (mask & np.uint8(MaskBit.NO_DATA)) == 0
-        mean = _divided(flux, counts, has_mean)
+        n_usable = counts.astype(np.float32)
+        mean = _divided(flux, n_usable * SHARE, has_mean)
         of_mean = None
         if variance is not None:
             variance = _halved(variance, 0, np.add)
-            of_mean = _divided(variance, counts.astype(np.float32) ** 2, has_mean)
+            of_mean = _divided(variance, n_usable**2 * SHARE, has_mean)
         yield Window(mean, mask, of_mean)
 
 
@@ -101,7 +103,7 @@ def _halved(plane: npt.NDArray[_Number], fill: float, merge: np.ufunc) -> npt.ND
 
 
 def _divided(
-    total: npt.NDArray[np.float32], by: npt.NDArray[np.number[Any]], where: npt.NDArray[np.bool_]
+    total: npt.NDArray[np.float32], by: npt.NDArray[np.float32], where: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float32]:
     quotient = np.full(total.shape, np.nan, dtype=np.float32)
     np.divide(total, by, out=quotient, where=where)

@@ -13,10 +13,10 @@ from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import Exposure, Window
+from survey_classifier.mosaic.exposure import Exposure, Window, empty_window
 from survey_classifier.mosaic.grids import grid_offset, reached_box, spread
 from survey_classifier.mosaic.lattice import STEP_PX, Lattice, box_around
-from survey_classifier.mosaic.resample import FWHM_PER_SIGMA, Sampling, empty_window, resample
+from survey_classifier.mosaic.resample import FWHM_PER_SIGMA, Sampling, resample
 from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
 
 __all__ = ["fwhm_on", "read_onto"]

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
 from survey_classifier.geometry import Box, nearest_pixel, overlap
-from survey_classifier.mosaic.exposure import Window
+from survey_classifier.mosaic.exposure import Window, empty_window
 from survey_classifier.mosaic.lattice import Lattice
 from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
 from survey_classifier.mosaic.pyramid import merged_mask
 
-__all__ = ["FWHM_PER_SIGMA", "Sampling", "empty_window", "resample", "spread_bits"]
+__all__ = ["FWHM_PER_SIGMA", "Sampling", "resample", "spread_bits"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -104,21 +104,6 @@ def _is_dense(inverse: FloatArray) -> bool:
     star = np.exp(-width * beside**2) + np.exp(-width * (1 - beside) ** 2)
     flux_error, noise_error = (passed * star.prod(axis=1)).sum(), (passed**2).sum()
     return bool(flux_error <= FLUX_ERROR and noise_error <= NOISE_ERROR)
-
-
-def empty_window(shape: tuple[int, int], *, has_variance: bool) -> Window:
-    """Return pixels without data.
-
-    Parameters
-    ----------
-    shape
-        ``(ny, nx)`` in pixels.
-    has_variance
-        Whether there is a variance, all NaN.
-    """
-    flux = np.full(shape, np.nan, dtype=np.float32)
-    mask = np.full(shape, MaskBit.NO_DATA, dtype=np.uint8)
-    return Window(flux, mask, flux.copy() if has_variance else None)
 
 
 def resample(

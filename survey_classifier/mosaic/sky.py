@@ -9,10 +9,11 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-__all__ = ["SkyGrid", "pixel_scale_arcsec"]
+__all__ = ["SkyGrid", "as_written", "pixel_scale_arcsec"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,6 +27,21 @@ def pixel_scale_arcsec(wcs: WCS) -> float:
     """Return the pixel scale: the geometric mean over both axes, at the reference pixel."""
     scales = proj_plane_pixel_scales(wcs.celestial)
     return float(np.sqrt(scales[0] * scales[1]) * 3600.0)
+
+
+def as_written(wcs: WCS) -> WCS:
+    """Return a WCS as it reads when it was written into a FITS header.
+
+    Its numbers have fewer digits there: some 1e-7 px are lost, once. What was written before comes
+    out as it is, bit for bit, from a header, a store and a pickle. So the pixels made with it are
+    the same in this process and in any other.
+
+    Parameters
+    ----------
+    wcs
+        Of an image or a mosaic.
+    """
+    return WCS(fits.Header.fromstring(wcs.to_header_string(relax=True)))
 
 
 class SkyGrid:

@@ -1,27 +1,14 @@
-"""A mosaic on disk: one Zarr group, one sky area, one pixel grid, any number of named bands.
+"""Reading a mosaic on disk: one sky area, one pixel grid, any number of named bands.
 
-Owns the layout (every name on disk is a constant here) and reading boxes of pixels. Does not own
+Owns reading boxes of pixels of a finished store. Does not own the names on disk (``schema``),
 writing (``writer``), where a store lies (``place``), where the pixels come from (``ingest``) nor
-file formats (``readers``)::
-
-    NAME.zarr/             attributes survey_classifier, fits_wcs_header, ome, created_by
-      <band>/<k>/flux      float32 (y, x); NaN = no data; level k holds means of 2^k x 2^k pixels
-      <band>/<k>/mask      uint8 (y, x) of MaskBit
-      <band>/<k>/variance  float32 (y, x), of what flux holds, where the band's is known
-      <band>/shards        uint64 (row, column, 2): digests of each finished shard's pixels and of
-                           what they were made of; 0 = not written
-      <band>/noise         float32 (row, column): sky noise of a pixel in the shard
-      <band>/digests       uint64 (row, column): those of the pixels again, for reading at once
-
-A shard has one writer, and its record is written last: what has a record is complete. Every
-shard of a finished store is a file, with or without data, so a file that is missing is noticed.
+file formats (``readers``).
 """
 
-import threading
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +17,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box, overlap
+from survey_classifier.geometry import Box, TileGrid, overlap
 from survey_classifier.mosaic.pixels import (
     BandInfo,
     MaskBit,
@@ -40,27 +27,25 @@ from survey_classifier.mosaic.pixels import (
 )
 from survey_classifier.mosaic.place import READ_FAILURES, Place, reason
 from survey_classifier.mosaic.pyramid import N_LEVELS
+from survey_classifier.mosaic.schema import (
+    ATTRIBUTE,
+    CHUNK_PX,
+    DIGESTS,
+    MENDING,
+    NOISE,
+    PLANES,
+    SHARD_PX,
+    VARIANCE,
+    WCS_ATTRIBUTE,
+    bands_of,
+    open_about,
+    open_array,
+    open_group,
+)
+from survey_classifier.mosaic.shards import is_void, missing_files
 from survey_classifier.mosaic.sky import SkyGrid
 
-__all__ = ["CHUNK_PX", "SHARD_PX", "Mosaic", "bands_of", "open_about", "open_array", "open_group"]
-
-SCHEMA = 2
-CHUNK_PX = 128
-"""Side of what is decompressed at once."""
-SHARD_PX = 2048
-"""Side of a file of level 0, the unit of writing."""
-PLANES = ("flux", "mask")
-VARIANCE = "variance"
-ATTRIBUTE, WCS_ATTRIBUTE = "survey_classifier", "fits_wcs_header"
-SHARDS, NOISE, DIGESTS = "shards", "noise", "digests"
-PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
-"""Rust codecs: three to four times the read speed of the default pipeline. In folders only: it
-does not share the connections of an object store, and waits for some servers for minutes."""
-EVERY_SHARD = {"array.write_empty_chunks": True}
-"""A shard without data is a file too: a missing one then means a store copied in part."""
-COPIED_IN_PART = "copy it again, or remove it and run the ingest again"
-
-_OPENING = threading.Lock()
+__all__ = ["CHUNK_PX", "SHARD_PX", "Mosaic"]
 
 
 class Mosaic(SkyGrid):
@@ -165,6 +150,29 @@ class Mosaic(SkyGrid):
         self._fill(mask, f"{band}/{level}/mask", box)
         return mask
 
+    def read_plane(
+        self, box: Box, band: BandInfo, plane: str, level: int = 0
+    ) -> npt.NDArray[np.generic]:
+        """Return a plane of a band as it is stored.
+
+        Parameters
+        ----------
+        box
+            In pixels of the level, inside the mosaic.
+        band
+            The band.
+        plane
+            ``flux``, ``mask`` or ``variance``.
+        level
+            Pyramid level.
+
+        Raises
+        ------
+        MosaicError
+            If it cannot be read.
+        """
+        return np.asarray(self._cut(f"{band.name}/{level}/{plane}", box.slices, box))
+
     def _fill(self, plane: npt.NDArray[Any], key: str, box: Box) -> None:
         """Put what the mosaic has of a box into an array of the box's shape."""
         level = int(key.split("/")[1])
@@ -207,7 +215,7 @@ class Mosaic(SkyGrid):
             raise self._unreadable(what, error) from error
 
     def _unreadable(self, what: str, error: Exception) -> MosaicError:
-        return MosaicError(f"cannot read {what} of {self.place}: {reason(error)}; {COPIED_IN_PART}")
+        return MosaicError(f"cannot read {what} of {self.place}: {reason(error)}; {MENDING}")
 
     def _array(self, key: str) -> zarr.Array[Any]:
         if key not in self._arrays:
@@ -217,17 +225,9 @@ class Mosaic(SkyGrid):
     def _require_shards(self) -> None:
         """Refuse a store that lacks the file of a shard: it would read as a hole in the sky."""
         for band in self.bands:
-            n_rows, n_cols = self._array(f"{band.name}/{DIGESTS}").shape
-            there = self.place.files(band.name)
-            planes = (*PLANES, VARIANCE) if band.has_variance else PLANES
-            for level, plane, row, col in product(
-                range(N_LEVELS), planes, range(n_rows), range(n_cols)
-            ):
-                if f"{band.name}/{level}/{plane}/c/{row}/{col}" not in there:
-                    raise MosaicError(
-                        f"{self.place} lacks the {plane} of band {band.name}, level {level}, "
-                        f"shard ({row}, {col}); {COPIED_IN_PART}"
-                    )
+            digests = self.shard_digests(band.name)
+            for file in missing_files(self.place, band, self._shard_grid, digests):
+                raise MosaicError(f"{self.place} lacks {file}; {MENDING}")
 
     def _require_there(self, key: str, array: Any, slices: tuple[slice, slice]) -> None:  # noqa: ANN401
         """Do the same for the shards of a slice, where a store's files cannot be listed."""
@@ -237,80 +237,19 @@ class Mosaic(SkyGrid):
         )
         for row, col in product(*spans):
             file = f"{key}/c/{row}/{col}"
-            if file not in self._seen and not self.place.has(file):
+            if file in self._seen:
+                continue
+            if not self.place.has(file) and not self._is_void(key.split("/")[0], (row, col)):
                 raise FileNotFoundError(f"{file} is missing")
             self._seen.add(file)
 
+    def _is_void(self, band: str, shard: tuple[int, int]) -> bool:
+        """Return whether a shard is one without data, which needs no files."""
+        (index,) = band_index(self.bands, [band], str(self.place))
+        return is_void(self.bands[index], self._shard_grid, shard, self.shard_digests(band))
 
-def open_group(place: Place, mode: Literal["r", "r+"] = "r") -> zarr.Group:
-    """Open a group.
-
-    Raises
-    ------
-    MosaicError
-        If there is none.
-    """
-    store = place.open(mode)
-    try:
-        return zarr.open_group(store, mode=mode)
-    except (*READ_FAILURES, KeyError) as error:
-        remedy = (
-            "something else is there: name another store"
-            if place.exists()
-            else "make one with the verb ingest"
-        )
-        raise MosaicError(f"no mosaic at {place}; {remedy}") from error
-
-
-def open_about(group: zarr.Group, place: Place) -> dict[str, Any]:
-    """Return what a store says of itself.
-
-    Raises
-    ------
-    MosaicError
-        If it is no mosaic, or one of another schema.
-    """
-    about = group.attrs.get(ATTRIBUTE)
-    if not isinstance(about, dict):
-        raise MosaicError(f"{place} is a Zarr group, but not a mosaic; remove it or name another")
-    if about.get("schema") != SCHEMA:
-        raise MosaicError(
-            f"{place} has mosaic schema {about.get('schema')}, this version reads {SCHEMA}; "
-            "ingest it again"
-        )
-    return dict(about)
-
-
-def open_array(group: zarr.Group, key: str, place: Place, *, rust: bool = True) -> zarr.Array[Any]:
-    """Open an array of a store.
-
-    Parameters
-    ----------
-    group
-        The store's group.
-    key
-        Path of the array in it.
-    place
-        Where it lies.
-    rust
-        Whether to take `PIPELINE`, where the place allows it.
-
-    Raises
-    ------
-    MosaicError
-        If it is missing.
-    """
-    # Settings of the whole process, which an array takes over while it is opened.
-    chosen = EVERY_SHARD | (PIPELINE if rust and place.folder is not None else {})
-    with _OPENING, zarr.config.set(chosen):
-        try:
-            return group[key]  # type: ignore[return-value]
-        except KeyError as error:
-            raise MosaicError(f"{place} lacks {key}; {COPIED_IN_PART}") from error
-
-
-def bands_of(about: dict[str, Any]) -> tuple[BandInfo, ...]:
-    """Return the bands of a store from what it says of itself."""
-    return tuple(
-        BandInfo(**{**band, "source_files": tuple(band["source_files"])}) for band in about["bands"]
-    )
+    @property
+    def _shard_grid(self) -> TileGrid:
+        flux = self._array(f"{self.bands[0].name}/0/{PLANES[0]}")
+        side, _ = flux.shards or flux.chunks
+        return TileGrid(self.shape, side)

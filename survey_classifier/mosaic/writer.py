@@ -1,18 +1,17 @@
 """Writing a mosaic shard by shard, so that an interrupted write can be resumed.
 
-Owns the making of a store, its shards, their records and its seal. Does not own the names on
-disk (``store``), what a new store holds (``blueprint``) nor what the pixels are (``ingest``).
+Owns the making of a store, its shards and their records. Does not own the names on disk
+(``schema``), what a store holds besides (``blueprint``, ``revision``, ``seal``) nor what the
+pixels are (``ingest``).
 
 A sealed store has a digest and opens for reading. The first shard that is written to it breaks
 the seal, so an update that was killed never looks finished; before a shard is written over, its
 record is erased, so it is written again whatever it is planned to be made of by then.
 """
 
-import hashlib
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +19,37 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from survey_classifier.errors import MosaicError
+from survey_classifier.errors import MosaicError, StoreError, SurveyClassifierError
 from survey_classifier.geometry import Box, TileGrid
-from survey_classifier.mosaic.blueprint import (
-    Layout,
-    bring_up_to,
-    digest_of,
-    empty_store,
-    new_bands,
-    require_alike,
-)
+from survey_classifier.mosaic.blueprint import Layout, empty_store
 from survey_classifier.mosaic.exposure import Window
-from survey_classifier.mosaic.pixels import MaskBit, band_index
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit, band_index
 from survey_classifier.mosaic.place import WRITE_FAILURES, Place, reason
-from survey_classifier.mosaic.pyramid import pyramid
+from survey_classifier.mosaic.pyramid import N_LEVELS, pyramid
 from survey_classifier.mosaic.quantize import rounded, sky_noise
-from survey_classifier.mosaic.store import (
-    ATTRIBUTE,
-    DIGESTS,
+from survey_classifier.mosaic.revision import bring_up_to, new_bands, require_alike
+from survey_classifier.mosaic.schema import (
     NOISE,
-    PLANES,
     SHARD_PX,
     SHARDS,
-    VARIANCE,
-    Mosaic,
     bands_of,
     open_about,
     open_array,
     open_group,
 )
+from survey_classifier.mosaic.seal import Seal
+from survey_classifier.mosaic.shards import (
+    ShardFile,
+    has_nothing,
+    missing_files,
+    pixel_digest,
+    planes_of,
+    read_records,
+    void_digest,
+)
+from survey_classifier.mosaic.store import Mosaic
 
-__all__ = ["Layout", "MosaicWriter", "is_finished"]
+__all__ = ["Layout", "MosaicWriter"]
 
 
 class MosaicWriter:
@@ -76,9 +75,7 @@ class MosaicWriter:
         self._territory = str(about["territory"])
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._sealed = bool(about["digest"])
-        self._has_unsealed = False
-        self._unsealing = threading.Lock()
+        self._seal = Seal(place, is_set=bool(about["digest"]))
 
     @classmethod
     def open(cls, store: str | Path | Place) -> "MosaicWriter":
@@ -110,14 +107,17 @@ class MosaicWriter:
         ------
         MosaicError
             If something else is there, it is of another grid, territory or rounding, one of its
-            bands is of another unit or has variance where the layout's has not, or it cannot be
-            written.
+            bands is of another unit or has variance where the layout's has not, or a new one
+            cannot be written.
+        StoreError
+            If one that is there cannot be written on.
         """
         place = Place.of(store)
-        with _saying(f"write {place}"):
-            if not place.exists():
+        if not place.exists():
+            with _saying(f"write {place}", MosaicError):
                 place.create(empty_store(layout))
-            group = open_group(place, "r+")
+        group = open_group(place, "r+")
+        with _saying(f"write {place}"):
             bring_up_to(layout, group, place)
         return cls(place, group)
 
@@ -144,7 +144,7 @@ class MosaicWriter:
         """
         require_alike(layout, self._group, self.place)
         same = layout.territory == self._territory and set(layout.bands) <= set(self._infos)
-        return self._sealed and same
+        return self._seal.is_set and same
 
     def new_bands(self, layout: Layout) -> set[str]:
         """Return the names of a layout's bands of which every shard is to be written.
@@ -157,19 +157,10 @@ class MosaicWriter:
         require_alike(layout, self._group, self.place)
         return new_bands(layout, self._infos)
 
-    def has_variance(self, band: str) -> bool:
-        """Return whether a band keeps the variance of its pixels.
-
-        Raises
-        ------
-        MosaicError
-            If there is no such band.
-        """
-        (index,) = band_index(self._infos, [band], str(self.place))
-        return self._infos[index].has_variance
-
     def pending(self, planned: Mapping[str, npt.NDArray[np.uint64]]) -> Iterator[tuple[str, Box]]:
         """Yield band and box of each shard that is not made of what it is planned to be.
+
+        Neither is one that lacks a file: what was lost, or removed as damaged, is made again.
 
         Parameters
         ----------
@@ -183,15 +174,18 @@ class MosaicWriter:
             If there is no such band.
         """
         for band, inputs in planned.items():
-            band_index(self._infos, [band], str(self.place))
+            (index,) = band_index(self._infos, [band], str(self.place))
             records = self._records(band)
             todo = (records[..., 0] == 0) | (records[..., 1] != inputs)
+            lost = missing_files(self.place, self._infos[index], self.shard_grid, records[..., 0])
+            for file in lost:
+                todo[file.row, file.col] = True
             for tile in self.shard_grid.tiles():
                 if todo[tile.row, tile.col]:
                     yield band, tile.core
 
-    def write(self, band: str, box: Box, window: Window, inputs: int) -> None:
-        """Write one shard on all levels, then its record.
+    def write(self, band: str, box: Box, window: Window | None, inputs: int) -> None:
+        """Write one shard on all levels, then its record; one without data takes no room.
 
         Parameters
         ----------
@@ -200,30 +194,44 @@ class MosaicWriter:
         box
             One of the boxes of `pending`.
         window
-            Its pixels. Where the band keeps variance and the window has none, it is not known.
+            Its pixels, None if there is no data. Where the band keeps variance and the window has
+            none, it is not known.
         inputs
             Digest of what the pixels are made of, of 64 bits.
 
         Raises
         ------
-        MosaicError
+        StoreError
             If it cannot be written: no room, no permission, no answer. The shard is pending then.
         """
-        shard = (box.y0 // SHARD_PX, box.x0 // SHARD_PX)
+        (index,) = band_index(self._infos, [band], str(self.place))
+        info = self._infos[index]
+        row, col = shard = (box.y0 // SHARD_PX, box.x0 // SHARD_PX)
+        stored, noise = (None, np.nan) if window is None else self._as_stored(info, window)
+        with _saying(f"write band {band}, {box} of {self.place}"):
+            self._seal.break_open()
+            if np.any(self._array(f"{band}/{SHARDS}")[shard]):
+                self._array(f"{band}/{SHARDS}")[shard] = 0
+            if stored is None or has_nothing(stored):
+                digest = void_digest(box.shape, info.has_variance)
+                self.place.remove(_files_of(info, row, col))
+            else:
+                digest = pixel_digest(stored)
+                self._write_levels(info, box, stored)
+                self._array(f"{band}/{NOISE}")[shard] = noise
+            self._array(f"{band}/{SHARDS}")[shard] = np.array([digest, inputs], dtype=np.uint64)
+
+    def _as_stored(self, band: BandInfo, window: Window) -> tuple[Window, float]:
+        """Return a shard's pixels as they are kept, and the noise of its sky."""
         mask = window.mask | np.where(
             np.isfinite(window.flux), np.uint8(0), np.uint8(MaskBit.NO_DATA)
         )
         noise = sky_noise(window.flux, mask)
-        stored = replace(window, mask=mask)
-        if self._steps is not None:
-            stored = replace(stored, flux=rounded(window.flux, noise, self._steps))
-        with _saying(f"write band {band}, {box} of {self.place}"):
-            self._unseal()
-            if np.any(self._array(f"{band}/{SHARDS}")[shard]):
-                self._array(f"{band}/{SHARDS}")[shard] = 0
-            digest = self._write_levels(band, box, stored)
-            self._array(f"{band}/{NOISE}")[shard] = noise
-            self._array(f"{band}/{SHARDS}")[shard] = np.array([digest, inputs], dtype=np.uint64)
+        flux = window.flux if self._steps is None else rounded(window.flux, noise, self._steps)
+        variance = window.variance if band.has_variance else None
+        if band.has_variance and variance is None:
+            variance = np.full(flux.shape, np.nan, dtype=np.float32)
+        return Window(flux, mask, variance), noise
 
     def finish(self) -> Mosaic:
         """Seal the store with its digest and open it for reading; a sealed one is only opened.
@@ -231,74 +239,34 @@ class MosaicWriter:
         Raises
         ------
         MosaicError
-            If a shard was never written, or the seal cannot be.
+            If a shard was never written.
+        StoreError
+            If the seal cannot be written.
         """
-        # Others may have written meanwhile, and what is open keeps its first view of the seal.
-        self._group = open_group(self.place, "r+")
-        about = open_about(self._group, self.place)
-        self._has_unsealed = False
-        if not about["digest"]:
-            with _saying(f"seal {self.place}"):
-                self._seal(about)
+        with _saying(f"seal {self.place}"):
+            self._seal.set({band: self._records(band)[..., 0] for band in self.bands})
         return Mosaic.open(self.place)
 
-    def _seal(self, about: dict[str, Any]) -> None:
-        records = {band: self._records(band)[..., 0] for band in self.bands}
-        missing = sum(int((digests == 0).sum()) for digests in records.values())
-        if missing:
-            n_shards = sum(digests.size for digests in records.values())
-            raise MosaicError(
-                f"{self.place} lacks {missing} of {n_shards} shards; run the ingest again"
-            )
-        for band, digests in records.items():
-            self._array(f"{band}/{DIGESTS}")[:] = digests
-        self._group.attrs[ATTRIBUTE] = {**about, "digest": digest_of(self._group, about, records)}
-        self._sealed = True
-
-    def _unseal(self) -> None:
-        """Take the digest away before the pixels that it was made of."""
-        with self._unsealing:
-            if self._has_unsealed:
-                return
-            # As it is now: another writer may have sealed the store since this one opened it.
-            self._group = open_group(self.place, "r+")
-            about = open_about(self._group, self.place)
-            if about["digest"]:
-                self._group.attrs[ATTRIBUTE] = {**about, "digest": ""}
-            self._sealed, self._has_unsealed = False, True
-
-    def _write_levels(self, band: str, box: Box, window: Window) -> int:
-        """Write the planes of every level; return the digest of those of level 0."""
-        if not self.has_variance(band):
-            window = replace(window, variance=None)
-        elif window.variance is None:
-            window = replace(window, variance=np.full(box.shape, np.nan, dtype=np.float32))
-        state = hashlib.sha256()
+    def _write_levels(self, band: BandInfo, box: Box, window: Window) -> None:
+        """Write the planes of every level."""
+        row, col = box.y0 // SHARD_PX, box.x0 // SHARD_PX
         for level, binned in enumerate(pyramid(window)):
             (y0, x0), (ny, nx) = (box.y0 >> level, box.x0 >> level), binned.flux.shape
             where = (slice(y0, y0 + ny), slice(x0, x0 + nx))
-            for plane in (*PLANES, VARIANCE):
-                pixels = getattr(binned, plane)
-                if pixels is not None:
-                    self._put(f"{band}/{level}/{plane}", box, where, pixels)
-                    if level == 0:
-                        state.update(np.ascontiguousarray(pixels).data)
-        # Zero means that there is no record.
-        return max(int.from_bytes(state.digest()[:8]), 1)
+            for plane in planes_of(band):
+                file = ShardFile(band.name, level, plane, row, col)
+                self._put(file, where, getattr(binned, plane))
 
-    def _put(
-        self, key: str, box: Box, where: tuple[slice, slice], pixels: npt.NDArray[Any]
-    ) -> None:
+    def _put(self, file: ShardFile, where: tuple[slice, slice], pixels: npt.NDArray[Any]) -> None:
         """Write one plane of one level."""
-        file = f"{key}/c/{box.y0 // SHARD_PX}/{box.x0 // SHARD_PX}"
-        self.place.discard(file)
-        self._array(key)[where] = pixels
-        if self.place.folder is not None and not self.place.has(file):
+        self.place.discard(str(file))
+        self._array(file.array)[where] = pixels
+        if self.place.folder is not None and not self.place.has(str(file)):
             # The Rust codecs leave out a shard at the rim that has no data.
-            open_array(self._group, key, self.place, rust=False)[where] = pixels
+            open_array(self._group, file.array, self.place, rust=False)[where] = pixels
 
     def _records(self, band: str) -> npt.NDArray[np.uint64]:
-        return np.asarray(self._array(f"{band}/{SHARDS}")[:])
+        return read_records(self._group, band, self.place)
 
     def _array(self, key: str) -> zarr.Array[Any]:
         if key not in self._arrays:
@@ -306,25 +274,20 @@ class MosaicWriter:
         return self._arrays[key]
 
 
-def is_finished(store: str | Path | Place) -> bool:
-    """Return whether a store is sealed.
-
-    Raises
-    ------
-    MosaicError
-        If there is no store.
-    """
-    place = Place.of(store)
-    return bool(open_about(open_group(place), place).get("digest"))
+def _files_of(band: BandInfo, row: int, col: int) -> Iterator[str]:
+    """Yield all files that a shard may have besides its record."""
+    yield f"{band.name}/{NOISE}/c/{row}/{col}"
+    for level, plane in product(range(N_LEVELS), planes_of(band)):
+        yield str(ShardFile(band.name, level, plane, row, col))
 
 
 @contextmanager
-def _saying(what: str) -> Iterator[None]:
+def _saying(what: str, kind: type[SurveyClassifierError] = StoreError) -> Iterator[None]:
     """Turn failures of the place into our own, which say what could not be done."""
     try:
         yield
     except WRITE_FAILURES as error:
-        raise MosaicError(
+        raise kind(
             f"cannot {what}: {reason(error)}; make room or mend the place, then run again: "
             "finished shards stay"
         ) from error

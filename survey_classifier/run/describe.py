@@ -4,6 +4,7 @@ Owns the lines that the verb ``plan`` prints, with a mosaic or before there is o
 the plan itself (``plan``).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
 from survey_classifier.model.inputs import require_mosaic
 from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.planning import plan_or_open
+from survey_classifier.mosaic.remarks import remarks
 from survey_classifier.mosaic.store import SHARD_PX, Mosaic
 from survey_classifier.run.config import RunConfig, as_run
 from survey_classifier.run.detect import require_detectable
-from survey_classifier.run.plan import Inputs, Plan, plan, read_inputs
+from survey_classifier.run.inputs import read_inputs
+from survey_classifier.run.plan import Plan, plan
+from survey_classifier.words import are, counted
 
 __all__ = ["describe"]
 
@@ -26,18 +30,20 @@ N_NAMED = 5
 """Mosaics that are named."""
 
 
-def describe(run: str | Path | RunConfig) -> list[str]:
+def describe(run: str | Path | RunConfig) -> Iterator[str]:
     """Check a run without doing any of it, and say what it will do.
+
+    What is not wrong is said before the exception of what is.
 
     Parameters
     ----------
     run
         A run file, or one that was read already.
 
-    Returns
-    -------
-    list of str
-        Lines for a terminal.
+    Yields
+    ------
+    str
+        Line for a terminal.
 
     Raises
     ------
@@ -45,45 +51,43 @@ def describe(run: str | Path | RunConfig) -> list[str]:
         Of the kind that fits: something that the run needs is missing, or does not fit.
     """
     config = as_run(run)
-    if config.sources.detect and not config.detected_path.exists():
-        return _before_detection(config)
-    inputs = read_inputs(config)
-    card = inputs.card
-    network = f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)"
-    mosaics = plan_or_open(config.mosaic, config.folder)
-    finished = [mosaic for mosaic in mosaics if isinstance(mosaic, Mosaic)]
-    if len(finished) < len(mosaics):
-        return [f"run          {config.name}", network, *_before_ingest(inputs, mosaics)]
-    laid_out = plan(config, inputs, finished)
-    return [
-        f"run          {config.name}, fingerprint {laid_out.fingerprint[:12]}",
-        network,
-        *_tiles(laid_out),
-    ]
-
-
-def _before_detection(config: RunConfig) -> list[str]:
-    """Say on what sources will be detected, after the checks that need no sources."""
+    has_list = not config.sources.detect or config.detected_path.exists()
+    inputs = read_inputs(config) if has_list else None
     card = read_card(resolve_checkpoint(config.checkpoint, config.folder))
     mosaics = plan_or_open(config.mosaic, config.folder)
+    of_results = f", fingerprint {inputs.fingerprint[:12]}" if inputs else ""
+    yield f"run          {config.name}{of_results}"
+    yield from _mosaics(mosaics)
+    yield f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)"
     for mosaic in mosaics:
         require_mosaic(card, mosaic, config.mosaic.bands)
-    require_detectable(config, mosaics)
-    n_to_ingest = sum(isinstance(mosaic, IngestPlan) for mosaic in mosaics)
-    return [
-        f"run          {config.name}",
-        f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)",
-        _areas(mosaics, n_to_ingest),
-        f"sources      to be detected on {_one_of(mosaics)}, above "
-        f"{config.detect.threshold_sigma:g} sigma",
-    ]
+    finished = [mosaic for mosaic in mosaics if isinstance(mosaic, Mosaic)]
+    if inputs is None:
+        require_detectable(config, mosaics)
+        above = f"above {config.detect.threshold_sigma:g} sigma"
+        yield f"sources      to be detected on {_one_of(mosaics)}, {above}"
+    elif len(finished) < len(mosaics):
+        n_sources, n_on = len(inputs.sources), inputs.n_on(mosaics)
+        yield f"sources      {n_sources}, {n_on} of them on {_one_of(mosaics)}"
+    else:
+        yield from _tiles(plan(config, inputs, finished))
 
 
-def _before_ingest(inputs: Inputs, mosaics: Sequence[IngestPlan | Mosaic]) -> Iterator[str]:
-    """Say what the ingest will make, and how many sources lie on it."""
-    for mosaic in mosaics:
-        inputs.require(mosaic)
+def _mosaics(mosaics: Sequence[IngestPlan | Mosaic]) -> Iterator[str]:
+    """Say which mosaics there are or will be, and of how many images."""
     to_ingest = [mosaic for mosaic in mosaics if isinstance(mosaic, IngestPlan)]
+    yield f"{_areas(mosaics, len(to_ingest))}{_space(to_ingest) if to_ingest else ''}"
+    images = Counter[str]()
+    for band in (band for mosaic in mosaics for band in mosaic.bands):
+        images[band.name] += len(band.source_files)
+    of_bands = ", ".join(f"{n} of {band}" for band, n in images.items())
+    yield f"images       {of_bands}"
+    for line in remarks(mosaics):
+        yield f"remark       {line}"
+
+
+def _space(to_ingest: Sequence[IngestPlan]) -> str:
+    """Say what an ingest will write."""
     n_shards, n_bytes = 0, 0.0
     for mosaic in to_ingest:
         shards = TileGrid(mosaic.shape, SHARD_PX)
@@ -92,12 +96,7 @@ def _before_ingest(inputs: Inputs, mosaics: Sequence[IngestPlan | Mosaic]) -> It
             # Flux, mask and variance of level 0, and a third of that in the levels above.
             px_bytes = 4 + 1 + 4 * band.has_variance
             n_bytes += mosaic.shape[0] * mosaic.shape[1] * px_bytes * 4 / 3
-    yield (
-        f"{_areas(mosaics, len(to_ingest))}, {n_shards} shards, "
-        f"up to {n_bytes / 2**30:.1f} GiB on disk"
-    )
-    n_sources, n_on = len(inputs.sources), inputs.n_on(mosaics)
-    yield f"sources      {n_sources}, {n_on} of them on {_one_of(mosaics)}"
+    return f", {counted(n_shards, 'shard')}, up to {n_bytes / 2**30:.1f} GiB on disk"
 
 
 def _tiles(laid_out: Plan) -> Iterator[str]:
@@ -105,20 +104,20 @@ def _tiles(laid_out: Plan) -> Iterator[str]:
     mosaics = [sheet.mosaic for sheet in laid_out.sheets]
     owned = np.array([len(tile.rows) for tile in laid_out.tiles])
     done = laid_out.done(done_parts(laid_out.config.parts_folder, laid_out.fingerprint))
-    yield _areas(mosaics, 0)
     yield (
         f"sources      {laid_out.n_sources}, {laid_out.n_on_mosaic} of them on {_one_of(mosaics)}, "
-        f"in {(owned > 0).sum()} of {len(owned)} tiles, at most {owned.max()} in one"
+        f"in {(owned > 0).sum()} of {counted(len(owned), 'tile')}, at most {owned.max()} in one"
     )
     yield from _stamps(laid_out)
     yield f"tile memory  at most {laid_out.tile_bytes / 2**20:.0f} MiB"
-    yield f"to do        {len(owned) - len(done)} tiles; {len(done)} are finished"
+    to_do = counted(len(owned) - len(done), "tile")
+    yield f"to do        {to_do}; {len(done)} {are(len(done))} finished"
 
 
 def _areas(mosaics: Sequence[IngestPlan | Mosaic], n_to_ingest: int) -> str:
     """Say which mosaics there are, and how many of them are to be ingested."""
     first = mosaics[0]
-    bands = ", ".join(band.name for band in first.bands)
+    bands = ", ".join(dict.fromkeys(band.name for mosaic in mosaics for band in mosaic.bands))
     if len(mosaics) == 1:
         state = ", to be ingested: bands" if n_to_ingest else ", bands"
         size = f"{first.shape[1]} x {first.shape[0]} px of {first.scale_arcsec:.4g} arcsec"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from survey_classifier.membership.flags import Status
 from survey_classifier.run.task import TileFailure
+from survey_classifier.words import counted
 
 __all__ = ["RunReceipt"]
 
@@ -50,4 +51,4 @@ class RunReceipt:
             " + ".join(f"{n} {reason}" for reason, n in self.n_by_reason.items())
             or "0 unclassified"
         )
-        return f"{self.n_in} sources = {self.n_classified} classified + {reasons}"
+        return f"{counted(self.n_in, 'source')} = {self.n_classified} classified + {reasons}"

@@ -19,6 +19,7 @@ import numpy as np
 
 from survey_classifier.catalog.parts import done_parts, part_path, write_part
 from survey_classifier.catalog.publish import PublishResult, publish_catalog
+from survey_classifier.errors import once_written
 from survey_classifier.files import write_text
 from survey_classifier.membership.flags import Status
 from survey_classifier.run.claim import begin, unwritable
@@ -63,8 +64,9 @@ def work_off(laid_out: Plan, workers: "Workers", listener: Listener) -> RunRecei
         If the catalog would not hold each source once.
     """
     work = _Work(laid_out, begin(laid_out), listener)
-    work.run(workers)
-    return _finish(work)
+    with once_written(lambda: bool(work.receipts)):
+        work.run(workers)
+        return _finish(work)
 
 
 def publish_only(laid_out: Plan) -> RunReceipt:
@@ -133,7 +135,7 @@ class Workers:
         """
         if self._settings.kind == "serial":
             return run_serial(context, tasks, on_receipt)
-        from survey_classifier.run import cluster
+        from survey_classifier.run import cluster, graph
 
         if self._client is None:
             self._client = self._stack.enter_context(cluster.open_client(self._settings))
@@ -141,7 +143,7 @@ class Workers:
             self._listener.say(f"dashboard: {page}survey")
         cluster.check_memory(self._client, laid_out.tile_bytes)
         self._client.log_event(PLAN_TOPIC, announcement(laid_out, done))
-        return cluster.run_on_client(self._client, context, tasks, on_receipt)
+        return graph.run_on_client(self._client, context, tasks, on_receipt)
 
 
 def announcement(laid_out: Plan, done: Container[str]) -> dict[str, object]:

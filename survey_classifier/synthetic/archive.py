@@ -61,6 +61,8 @@ class Archive:
     """Key ``mosaic.store`` of the run file."""
     carried: MaskBit
     """Flaws of the pixels that the files tell of."""
+    scale_arcsec: float | None = None
+    """Key ``mosaic.scale_arcsec`` of the run file, None for the files' own grid."""
 
 
 def as_planes(mask: npt.NDArray[np.uint8], bits: Mapping[MaskBit, int]) -> npt.NDArray[np.int32]:

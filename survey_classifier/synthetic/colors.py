@@ -11,7 +11,7 @@ they make a plausible sky, not a reference.
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.color import red_sequence_gz
+from survey_classifier.membership.red_sequence import PERSEUS_GZ
 
 __all__ = ["BANDS", "galaxy_colors", "member_colors", "star_colors", "v_minus_r"]
 
@@ -73,7 +73,7 @@ def member_colors(r0: Float, delta: Float, scatter: Float) -> Float:
     ndarray of float64
         ``(g, r, i, z) - r``, shape ``(n, 4)``.
     """
-    g_z = red_sequence_gz(r0) + delta
+    g_z = PERSEUS_GZ.color(r0) + delta
     g_r = _RED_SEQUENCE_G_R * g_z + scatter[:, 0]
     g_i = _RED_SEQUENCE_G_I * g_z + scatter[:, 1]
     return np.column_stack([g_r, np.zeros_like(g_r), g_r - g_i, g_r - g_z])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from survey_classifier.errors import ConfigError
+from survey_classifier.errors import ConfigError, RunError
 
 __all__ = ["making", "require_seed", "require_unused", "write_csv"]
 
@@ -52,13 +52,30 @@ def making(folder: Path) -> Iterator[Path]:
     ------
     Path
         The temporary folder.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be made.
+    RunError
+        If it cannot be filled; nothing of it stays.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {folder.parent} ({error}): simulate into another folder"
+        ) from error
     try:
         yield partial
         partial.chmod(0o755)
         partial.replace(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(
+            f"cannot write {folder} ({error}): make room, or simulate into another folder"
+        ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

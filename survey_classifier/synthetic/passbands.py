@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.color import extinction_coefficient
+from survey_classifier.membership.extinction import extinction_coefficient
 from survey_classifier.synthetic.colors import BANDS
 from survey_classifier.synthetic.exposure import FILTERS, Filter
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from survey_classifier.membership.color import extinction_coefficient
+from survey_classifier.membership.extinction import extinction_coefficient
 from survey_classifier.synthetic.background import draw_background, draw_faint_galaxies
 from survey_classifier.synthetic.colors import BANDS
 from survey_classifier.synthetic.exposure import BrightStars, Hole

@@ -31,6 +31,8 @@ ROTATION_DEG = 104.0
 """Position angle of the scan, along which y runs."""
 ROWS_PER_COLUMN = 1489 / 2048
 SKY_SHAPE = (192, 256)
+MOSAIC_SCALE_ARCSEC = 0.3
+"""A little finer than the shipped checkpoint needs; the frames are coarser."""
 KEPT_BITS = 10
 """Binary digits of a pixel that are kept, as in real frames, for the sake of compression."""
 
@@ -124,4 +126,5 @@ SDSS_ARCHIVE = Archive(
     inputs=_inputs,
     store="perseus-sdss.zarr",
     carried=MaskBit(0),
+    scale_arcsec=MOSAIC_SCALE_ARCSEC,
 )

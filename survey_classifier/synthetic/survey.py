@@ -143,7 +143,8 @@ def simulate_survey(
     sky = draw_sky(who, *archive.center_deg, side_arcsec, count)
     with making(folder) as partial:
         write_tables(partial, lists, sky, chosen)
-        text = run_file(survey, archive.store, _inputs(archive, extent, chosen), seed)
+        inputs = _inputs(archive, extent, chosen)
+        text = run_file(survey, archive.store, inputs, seed, archive.scale_arcsec)
         (partial / "run.toml").write_text(text, encoding="utf-8")
         _write_images(partial, cameras, sky, archive, extent, chosen, noise, progress)
     return SimulatedSurvey(folder, sky)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tomli_w
 
+from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
 from survey_classifier.synthetic.folder import write_csv
 from survey_classifier.synthetic.listing import redshift_table, source_table, truth_table
 from survey_classifier.synthetic.passbands import Passband
@@ -17,6 +18,7 @@ from survey_classifier.synthetic.sky import Sky
 
 __all__ = ["Input", "run_file", "write_tables"]
 
+CHECKPOINT = "perseus-synthetic"
 Input = Mapping[str, str | int | float]
 """Keys and values of one ``[[mosaic.inputs]]`` table."""
 
@@ -49,7 +51,13 @@ def write_tables(
     write_csv(folder / "truth.csv", truth)
 
 
-def run_file(survey: str, store: str, inputs: Sequence[Input], seed: int) -> str:
+def run_file(
+    survey: str,
+    store: str,
+    inputs: Sequence[Input],
+    seed: int,
+    scale_arcsec: float | None = None,
+) -> str:
     """Return a run file (TOML) for simulated survey files.
 
     Parameters
@@ -62,11 +70,14 @@ def run_file(survey: str, store: str, inputs: Sequence[Input], seed: int) -> str
         The ``[[mosaic.inputs]]`` tables.
     seed
         What they were simulated with.
+    scale_arcsec
+        Key ``mosaic.scale_arcsec``, None to leave it out.
     """
+    scale = {} if scale_arcsec is None else {"scale_arcsec": scale_arcsec}
     content = {
         "name": f"simulated-{survey}",
         "out": "out",
-        "mosaic": {"store": store, "inputs": inputs},
+        "mosaic": {"store": store, **scale, "inputs": inputs},
         "sources": {
             "path": "sources.csv",
             "columns": {
@@ -82,9 +93,15 @@ def run_file(survey: str, store: str, inputs: Sequence[Input], seed: int) -> str
                 "z_warning": "z_warning", "spec_class": "spec_class",
             },
         },
-        "model": {"checkpoint": "perseus-synthetic"},
+        "model": {"checkpoint": CHECKPOINT},
         "tiles": {"size_px": 1024},
         "truth": {"path": "truth.csv", "simulated": True},
     }  # fmt: skip
     head = f"# Files as of {survey} (seed {seed}), all simulated: no object in them is real.\n"
+    needed = read_card(resolve_checkpoint(CHECKPOINT, Path())).bands
+    if {entry["band"] for entry in inputs} != set(needed):
+        head += (
+            "# For ingest, inspect and detect only: no shipped checkpoint is for these bands, and\n"
+            f"# {CHECKPOINT} stands below as there must be one. To classify, train another.\n"
+        )
     return head + tomli_w.dumps(content)

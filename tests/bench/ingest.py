@@ -12,14 +12,15 @@ import numpy as np
 from astropy.io import fits
 
 from survey_classifier.geometry import Box
+from survey_classifier.mosaic.capacity import n_threads
 from survey_classifier.mosaic.compose import Placed
-from survey_classifier.mosaic.ingest import ingest_mosaics, n_threads
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.ingest import ingest_mosaics
 from survey_classifier.mosaic.layout import IngestPlan
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.place import Place
 from survey_classifier.mosaic.planning import plan_ingests
 from survey_classifier.mosaic.pyramid import N_LEVELS
-from survey_classifier.mosaic.store import open_array, open_group
+from survey_classifier.mosaic.schema import open_array, open_group
 from survey_classifier.mosaic.writer import MosaicWriter
 from tests.bench.coadds import patches, plain_image
 from tests.bench.result import Result

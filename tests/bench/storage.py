@@ -18,7 +18,7 @@ import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from survey_classifier.mosaic.quantize import rounded, sky_noise
-from survey_classifier.mosaic.store import CHUNK_PX, PIPELINE, SHARD_PX
+from survey_classifier.mosaic.schema import CHUNK_PX, PIPELINE, SHARD_PX
 from tests.bench.result import Result
 
 SIDE_PX, STAMP_PX, N_STAMPS = 4096, 96, 300

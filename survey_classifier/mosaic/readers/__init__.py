@@ -9,14 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from survey_classifier.mosaic.exposure import Exposure, MosaicInput
-from survey_classifier.mosaic.readers.euclid import (
-    companions,
-    newest,
-    open_euclid_ero,
-    open_euclid_mer,
-)
+from survey_classifier.mosaic.readers.euclid import open_euclid_ero, open_euclid_mer
 from survey_classifier.mosaic.readers.fits import open_fits
 from survey_classifier.mosaic.readers.hsc import open_hsc
+from survey_classifier.mosaic.readers.mer_files import companions, newest
 from survey_classifier.mosaic.readers.sdss import open_sdss
 
 __all__ = ["COMPANIONS", "READERS", "SELECT"]

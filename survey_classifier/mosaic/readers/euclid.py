@@ -1,22 +1,12 @@
 """Reading Euclid images: Early Release Observations and tiles of the merged survey (MER).
 
-Owns their conventions: what stands for no data, which keyword is the zero point, which files go
-with a tile's image, and what its flags mean. Does not own FITS (``fits``, ``fits_file``).
-
-A MER tile of one band is three files of one folder, each with its own hash and time-stamp::
-
-    EUC_MER_BGSUB-MOSAIC-NIR-Y_TILE102018665-1A2B3C_20241024T210115.034411Z_00.00.fits
-    EUC_MER_MOSAIC-NIR-Y-RMS_TILE102018665-4D5E6F_20241018T151216.371028Z_00.00.fits
-    EUC_MER_MOSAIC-NIR-Y-FLAG_TILE102018665-7A8B9C_20241018T151216.371049Z_00.00.fits
-
-Files made again have a newer time-stamp; the newest of each kind is meant.
+Owns their conventions: what stands for no data, which keyword is the zero point, and what flags
+mean. Does not own which files belong to a tile (``mer_files``) nor FITS (``fits``, ``fits_file``).
 """
 
 import re
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,52 +16,36 @@ import numpy.typing as npt
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import MosaicInput, Window
+from survey_classifier.mosaic.exposure import NOISE_KEYS, MosaicInput, Window
 from survey_classifier.mosaic.pixels import MaskBit
-from survey_classifier.mosaic.readers.calibration import calibrated, njy_per_count
-from survey_classifier.mosaic.readers.fits import open_fits
+from survey_classifier.mosaic.readers.calibration import Noise
+from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import (
     find_image,
     opened,
     opened_to_describe,
     sampled_digest,
-    section,
 )
+from survey_classifier.mosaic.readers.mer_files import MER_NAME, beside
 from survey_classifier.mosaic.readers.piece import (
-    NOISE_KEYS,
+    FLAWS_UNKNOWN,
+    NOISE_UNKNOWN,
     SurveyPiece,
     emptied,
     refuse_settings,
 )
+from survey_classifier.mosaic.readers.section import section_of
 
 __all__ = [
     "EroExposure",
     "MerExposure",
-    "companions",
-    "fixes_tile",
     "mask_of_flags",
-    "newest",
     "open_euclid_ero",
     "open_euclid_mer",
 ]
 
-MER_NAME = re.compile(
-    r"EUC_MER_(?:BGSUB-MOSAIC-(?P<band>[\w-]+?)|MOSAIC-(?P<of>[\w-]+)-(?P<kind>RMS|FLAG))"
-    r"_TILE(?P<tile>\d{9})-[0-9A-Za-z]+_(?P<time>\d{8}T\d{6}(?:\.\d+)?)Z_\d\d\.\d\d\.fits"
-    r"(?:\.(?:fz|gz|bz2))?"
-)
-ONE_TILE = re.compile(r"(?:TILE|/|^)\d{9}[-/]")
-"""A tile's number in a path, in a name or as a folder; a star beside it could stand for more."""
 FLAGGED_BANDS = re.compile(r"VIS|NIR-[YJH]")
 """Bands whose flags are Euclid's own; those of ground-based cameras have other tables."""
-SETTLED_NS = 2_000_000_000
-"""A folder that changed more recently may change again without another time-stamp."""
-UNKNOWN_RMS = 1e15
-"""Where nothing was observed the RMS map of a tile holds 1e16, and the image 0."""
-Plane = tuple[str, str, Path]
-"""Kind (``RMS`` or ``FLAG``), time-stamp and file."""
-Planes = Mapping[tuple[str, str], Sequence[Plane]]
-"""By band and tile."""
 FLAGS: Mapping[MaskBit, tuple[int, ...]] = MappingProxyType(
     {
         MaskBit.NO_DATA: (0, 22),  # INVALID, NO_DATA
@@ -122,15 +96,27 @@ def open_euclid_ero(settings: MosaicInput, path: Path) -> EroExposure:
 class MerExposure(SurveyPiece):
     """One band of a MER tile, with the noise and flags of the files beside it; see `Exposure`."""
 
+    image: FitsExposure
     rms: Path | None
     """File of the noise's standard deviation in counts, None if there is none."""
     flags: Path | None
     """File of the flags, None if there is none that this reader understands."""
+    has_own_flags: bool
+    """Whether Euclid took the band, so that its flags would be understood."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """See `Exposure.files`."""
         return (self.path, *(file for file in (self.rms, self.flags) if file is not None))
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """See `Exposure.lacks`."""
+        rms = () if self.rms else (f"an RMS file beside it ({NOISE_UNKNOWN})",)
+        if self.flags is not None:
+            return rms
+        own = "a FLAG file beside it" if self.has_own_flags else "flags by Euclid's own table"
+        return (*rms, f"{own} ({FLAWS_UNKNOWN})")
 
     def read(self, box: Box) -> Window:
         """See `Exposure.read`.
@@ -140,19 +126,21 @@ class MerExposure(SurveyPiece):
         MosaicError
             If one of the files cannot be read there.
         """
-        window = self.image.read(box)
-        if self.rms is None:
+        # Where nothing was observed the RMS map of a tile holds 1e16, and the image 0.
+        noise: Noise | None = None if self.rms is None else ("rms", self._plane(self.rms, box))
+        with opened(self.path) as hdus:
+            window = self.image.window(hdus, box, noise)
+        if noise is None:
             window.mask[window.flux == 0] |= np.uint8(MaskBit.NO_DATA)
-        else:
-            rms = _plane(self.rms, box)
-            window.mask[rms >= UNKNOWN_RMS] |= np.uint8(MaskBit.NO_DATA)
-            # The flux is in the band's unit already, so the noise must be, too.
-            noise = rms * njy_per_count(self.band.zero_point)
-            window = calibrated(window.flux, 1.0, window.mask, ("rms", noise))
         if self.flags is not None:
-            mask = mask_of_flags(_plane(self.flags, box))
+            mask = mask_of_flags(self._plane(self.flags, box))
             np.bitwise_or(window.mask, mask, out=window.mask)
         return emptied(window, (window.mask & np.uint8(MaskBit.NO_DATA)) != 0)
+
+    def _plane(self, path: Path, box: Box) -> npt.NDArray[Any]:
+        """Return a window of the image of a file beside this one."""
+        with opened(path) as hdus:
+            return section_of(hdus, find_image(hdus, None, path), box, self.shape, path)
 
 
 def open_euclid_mer(settings: MosaicInput, path: Path) -> MerExposure:
@@ -186,79 +174,14 @@ def open_euclid_mer(settings: MosaicInput, path: Path) -> MerExposure:
         )
     keyword = settings.zero_point_keyword or "MAGZERO"
     image = open_fits(settings.model_copy(update={"zero_point_keyword": keyword}), path)
-    beside = _beside(path, match["band"], match["tile"])
-    rms = _described(beside.get("RMS"), image.shape, path)
+    planes = beside(path, match["band"], match["tile"])
+    rms = _described(planes.get("RMS"), image.shape, path)
     known = FLAGGED_BANDS.fullmatch(match["band"]) is not None
-    flags = _described(beside.get("FLAG") if known else None, image.shape, path)
+    flags = _described(planes.get("FLAG") if known else None, image.shape, path)
     digests = [file and (file.name, sampled_digest(file)) for file in (rms, flags)]
     identity = repr(("euclid-mer", image.identity, digests))
-    band = replace(image.band, has_variance=rms is not None)
-    return MerExposure(image, band, identity, f"TILE{match['tile']}", rms, flags)
-
-
-def newest(paths: Sequence[Path]) -> list[Path]:
-    """Return the images of MER tiles without those that were made again.
-
-    Parameters
-    ----------
-    paths
-        Files, in any order.
-
-    Returns
-    -------
-    list of Path
-        In the same order; of the images of one tile and band, those of the newest time-stamp.
-        What is no image of a MER tile by its name stays.
-    """
-    latest: dict[tuple[str, str], str] = {}
-    keyed = [(path, MER_NAME.fullmatch(path.name)) for path in paths]
-    for _, match in keyed:
-        if match is not None and match["band"] is not None:
-            key = match["band"], match["tile"]
-            latest[key] = max(latest.get(key, ""), match["time"])
-    return [
-        path
-        for path, match in keyed
-        if match is None
-        or match["band"] is None
-        or latest[match["band"], match["tile"]] == match["time"]
-    ]
-
-
-def companions(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
-    """Return the files of noise and flags beside images of MER tiles, of any time-stamp.
-
-    Each folder is listed once, so this is quick for a whole survey.
-
-    Parameters
-    ----------
-    paths
-        Images, in any order.
-
-    Returns
-    -------
-    dict
-        Of every image, the files that it may be read with.
-    """
-    keyed = [(path, MER_NAME.fullmatch(path.name)) for path in paths]
-    planes = {folder: _planes(folder) for folder in {path.parent for path, _ in keyed}}
-    return {
-        path: ()
-        if match is None
-        else tuple(file for *_, file in planes[path.parent].get((match["band"], match["tile"]), ()))
-        for path, match in keyed
-    }
-
-
-def fixes_tile(pattern: str) -> bool:
-    """Return whether a pattern of paths fits images of one MER tile only.
-
-    Parameters
-    ----------
-    pattern
-        With the tile's number, if it has one, after ``TILE`` or as the name of a folder.
-    """
-    return ONE_TILE.search(pattern) is not None
+    band = replace(image.band, has_variance=rms is not None, has_mask=flags is not None)
+    return MerExposure(image, band, identity, f"TILE{match['tile']}", rms, flags, known)
 
 
 def mask_of_flags(flags: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -276,46 +199,6 @@ def mask_of_flags(flags: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def _planes(folder: Path) -> Planes:
-    """Return the files of noise and flags in a folder, which is listed when it has changed."""
-    changed_ns = folder.stat().st_mtime_ns if folder.is_dir() else 0
-    if abs(time.time_ns() - changed_ns) < SETTLED_NS:
-        return _listed(folder)
-    return _listed_once(folder, changed_ns)
-
-
-@lru_cache(maxsize=16)
-def _listed_once(folder: Path, changed_ns: int) -> Planes:  # noqa: ARG001 - part of the key
-    return _listed(folder)
-
-
-def _listed(folder: Path) -> Planes:
-    """Return the files of noise and flags in a folder."""
-    planes: dict[tuple[str, str], list[Plane]] = {}
-    for file in sorted(folder.glob("EUC_MER_MOSAIC-*_TILE*")):
-        match = MER_NAME.fullmatch(file.name)
-        if match is not None and match["of"] is not None:
-            plane = match["kind"], match["time"], file
-            planes.setdefault((match["of"], match["tile"]), []).append(plane)
-    return planes
-
-
-def _beside(path: Path, band: str, tile: str) -> dict[str, Path]:
-    """Return the newest file of each kind that belongs to an image."""
-    found: dict[str, list[tuple[str, Path]]] = {}
-    for kind, stamp, file in _planes(path.parent).get((band, tile), ()):
-        found.setdefault(kind, []).append((stamp, file))
-    for kind, files in found.items():
-        last = max(time for time, _ in files)
-        same = [file for time, file in files if time == last]
-        if len(same) > 1:
-            raise MosaicError(
-                f"{path} has two {kind} files of one time-stamp, {same[0].name} and "
-                f"{same[1].name}; take one away"
-            )
-    return {kind: max(files)[1] for kind, files in found.items()}
-
-
 def _described(plane: Path | None, shape: tuple[int, int], image: Path) -> Path | None:
     """Return a plane's file after a look at its header, None if there is no file."""
     if plane is None:
@@ -329,9 +212,3 @@ def _described(plane: Path | None, shape: tuple[int, int], image: Path) -> Path 
         if "-FLAG_" in plane.name and hdu.header["BITPIX"] < 0:
             raise MosaicError(f"{plane} holds floats, not flags; fetch it again")
     return plane
-
-
-def _plane(path: Path, box: Box) -> npt.NDArray[Any]:
-    """Return a window of the image of a file."""
-    with opened(path) as hdus:
-        return section(hdus[find_image(hdus, None, path)], box)

@@ -20,6 +20,7 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput, PixelGrid, Territory, Window
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.mosaic.readers.calibration import (
+    Noise,
     NoiseKind,
     calibrated,
     njy_per_count,
@@ -32,9 +33,9 @@ from survey_classifier.mosaic.readers.fits_file import (
     opened,
     opened_to_describe,
     sampled_digest,
-    section,
 )
 from survey_classifier.mosaic.readers.header_wcs import equatorial_wcs
+from survey_classifier.mosaic.readers.section import section_of
 
 __all__ = ["FitsExposure", "NoisePlane", "open_fits"]
 
@@ -95,6 +96,11 @@ class FitsExposure:
         """See `Exposure.survey_grid`."""
         return None
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """See `Exposure.lacks`."""
+        return ()
+
     def read(self, box: Box) -> Window:
         """See `Exposure.read`.
 
@@ -106,7 +112,7 @@ class FitsExposure:
         with opened(self.path) as hdus:
             return self.window(hdus, box)
 
-    def window(self, hdus: fits.HDUList, box: Box) -> Window:
+    def window(self, hdus: fits.HDUList, box: Box, noise: Noise | None = None) -> Window:
         """Return what `read` does, for readers that have the file open.
 
         Parameters
@@ -115,18 +121,31 @@ class FitsExposure:
             The file, within a block of `opened`.
         box
             The window, inside the image.
+        noise
+            Kind and plane of the noise, where they are not of this file.
         """
-        counts = section(hdus[self.hdu], box)
+        counts = self.plane(hdus, self.hdu, box)
         mask = np.zeros(box.shape, dtype=np.uint8)
         if self.mask_hdu is not None:
-            mask = self._mask(section(hdus[self.mask_hdu], box))
+            mask = self._mask(self.plane(hdus, self.mask_hdu, box))
         if self.coverage_hdu is not None:
-            coverage = section(hdus[self.coverage_hdu], box)
+            coverage = self.plane(hdus, self.coverage_hdu, box)
             mask[(coverage == 0) | np.isnan(coverage)] |= np.uint8(MaskBit.NO_DATA)
-        noise = None
         if self.noise is not None:
-            noise = self.noise.kind, section(hdus[self.noise.hdu], box)
+            noise = self.noise.kind, self.plane(hdus, self.noise.hdu, box)
         return calibrated(counts, njy_per_count(self.band.zero_point), mask, noise)
+
+    def plane(self, hdus: fits.HDUList, number: int, box: Box) -> npt.NDArray[Any]:
+        """Return a window of any HDU of the image's shape, as the file has it.
+
+        Parameters
+        ----------
+        hdus, box
+            See `window`.
+        number
+            Number of the HDU.
+        """
+        return section_of(hdus, number, box, self.shape, self.path)
 
     def _mask(self, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Return a window of the mask plane; `_require_mask` saw only its header."""
@@ -174,6 +193,7 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
             seeing_arcsec(header, settings, where),
             (path.name,),
             has_variance=noise is not None,
+            has_mask=mask is not None,
         )
         # Not the time of the file: a copy of it is the same image. Nor the seeing: it changes no
         # pixel until bands are matched, and `MatchedExposure` adds it then.

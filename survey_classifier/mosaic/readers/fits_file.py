@@ -1,10 +1,11 @@
 """Opening a FITS file, and everything that may be wrong with it.
 
 Owns how files are opened, which HDU is meant, and how a file is told from another. Does not own
-what the pixels mean (the readers) nor the WCS (``header_wcs``).
+the reading of pixels (``section``), what they mean (the readers) nor the WCS (``header_wcs``).
 """
 
 import hashlib
+import io
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -12,34 +13,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
-from astropy.utils.exceptions import AstropyUserWarning
+from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
 from survey_classifier.errors import MosaicError
-from survey_classifier.geometry import Box
 from survey_classifier.mosaic.readers.unpack import byte_stream
 
 __all__ = [
     "all_hdus",
     "find_image",
     "find_plane",
+    "image_shape",
     "number",
     "opened",
+    "opened_bytes",
     "opened_to_describe",
     "sampled_digest",
-    "section",
 ]
 
 N_SAMPLES, SAMPLE_BYTES = 32, 2**16
-STRIP_BYTES = 2**20
-"""What is read of an image at once: it fits the caches."""
-MAX_GAP_BYTES = 2**15
-"""Bytes between the rows of a window up to which they are read, too: that takes less time than a
-call for each row, and the system reads ahead anyway."""
-
 BY_DAMAGE = (ValueError, TypeError, LookupError, AttributeError)
 """What astropy stumbles with over damaged headers; a fault of ours has these types, too."""
 
@@ -64,12 +57,50 @@ def opened(path: Path, *, tables: bool = False) -> Iterator[fits.HDUList]:
     try:
         # Not mapped: astropy maps no scaled integers, and sections are read by window anyhow.
         with (
+            _sound(path),
             byte_stream(path) as stream,
             fits.open(stream, memmap=False, disable_image_compression=tables) as hdus,
         ):
             yield hdus
     except FileNotFoundError as error:
         raise MosaicError(f"no such file: {path}") from error
+    except IsADirectoryError as error:
+        raise MosaicError(
+            f"{path} is a folder, not an image; name the files in it, such as {path}/*.fits"
+        ) from error
+
+
+@contextmanager
+def opened_bytes(content: bytes, path: Path) -> Iterator[fits.HDUList]:
+    """Open the content of a file that was read already: like `opened`, and only if it is whole.
+
+    Parameters
+    ----------
+    content
+        All bytes of the file, not compressed as a whole.
+    path
+        Its name, for messages.
+
+    Raises
+    ------
+    MosaicError
+        See `opened`.
+    """
+    with warnings.catch_warnings():
+        # A header may be written against the standard and be clear all the same.
+        warnings.simplefilter("ignore", AstropyWarning)
+        warnings.filterwarnings("error", message="File may have been truncated")
+        with _sound(path), fits.open(io.BytesIO(content), memmap=False) as hdus:
+            yield hdus
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """Turn what astropy says of a damaged file into our error."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError):
+        raise
     except (OSError, VerifyError, AstropyUserWarning, *BY_DAMAGE) as error:
         if isinstance(error, BY_DAMAGE) and not _is_of_astropy(error):
             raise
@@ -159,81 +190,16 @@ def sampled_digest(path: Path) -> str:
     return state.hexdigest()
 
 
-def section(hdu: Any, box: Box) -> npt.NDArray[Any]:  # noqa: ANN401 - any image HDU
-    """Read a window of an image without the rest of it.
+def image_shape(hdu: Any) -> tuple[int, ...] | None:  # noqa: ANN401 - any HDU
+    """Return the shape of an image; None for a table, or an image without pixels.
 
     Parameters
     ----------
     hdu
-        An image HDU of a file that is open.
-    box
-        The window, inside the image.
-
-    Returns
-    -------
-    ndarray
-        ``(y, x)`` in the machine's byte order, scaled as the header says (BSCALE, BZERO), with
-        NaN for BLANK. Bit for bit what astropy's ``hdu.section`` gives.
-
-    Raises
-    ------
-    OSError
-        If the file ends before the window does, or a compressed tile of it is damaged.
+        Any HDU; of a damaged one astropy has a stand-in, which is an image without a shape.
     """
-    return _section_of_plain(hdu, box) if _is_plain(hdu) else _section_by_astropy(hdu, box)
-
-
-def _section_of_plain(hdu: Any, box: Box) -> npt.NDArray[Any]:  # noqa: ANN401 - any image HDU
-    """Read a window of an image whose bytes are its pixels, several rows at a time."""
-    # astropy makes an array of each row first, which takes up to ten times as long as this.
-    info, (height, width) = hdu.fileinfo(), box.shape
-    pixels = np.empty(box.shape, dtype=np.dtype(fits.BITPIX2DTYPE[hdu.header["BITPIX"]]))
-    stored = pixels.dtype.newbyteorder(">")
-    n_bytes, row_bytes = stored.itemsize, hdu.shape[1] * stored.itemsize
-    is_dense = row_bytes - width * n_bytes <= MAX_GAP_BYTES
-    at_once = max(STRIP_BYTES // row_bytes, 1) if is_dense else 1
-    for first in range(0, height, at_once):
-        n_rows, y = min(at_once, height - first), box.y0 + first
-        wanted = (n_rows - 1) * row_bytes + width * n_bytes
-        info["file"].seek(info["datLoc"] + y * row_bytes + box.x0 * n_bytes)
-        raw = info["file"].read(wanted)
-        if len(raw) < wanted:
-            row = y + (box.x0 * n_bytes + len(raw)) // row_bytes
-            raise OSError(f"it ends within row {row} of its image")
-        strip: npt.NDArray[Any] = np.ndarray(
-            (n_rows, width), stored, raw, strides=(row_bytes, n_bytes)
-        )
-        pixels[first : first + n_rows] = strip
-    return pixels
-
-
-def _section_by_astropy(hdu: Any, box: Box) -> npt.NDArray[Any]:  # noqa: ANN401 - any image HDU
-    """Read a window of an image that is compressed by tiles, or scaled."""
-    try:
-        return np.asarray(hdu.section[box.slices])
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # cfitsio's errors are of a type that is not public
-        raise OSError(f"a tile of it is damaged ({error})") from error
-
-
-def _is_plain(hdu: Any) -> bool:  # noqa: ANN401 - any image HDU
-    """Return whether an image's bytes are its pixels: neither compressed nor scaled."""
-    header = hdu.header
-    return (
-        isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU)
-        and not isinstance(hdu, fits.CompImageHDU)  # which is an ImageHDU too
-        and header.get("BSCALE", 1) == 1
-        and header.get("BZERO", 0) == 0
-        and "BLANK" not in header
-    )
-
-
-def _axes(hdu: Any) -> tuple[int, ...] | None:  # noqa: ANN401 - any HDU
-    """Return the shape of an image; None for a table, or an image without pixels."""
-    if not getattr(hdu, "is_image", False) or 0 in hdu.shape:
-        return None
-    return tuple(hdu.shape) or None
+    shape = getattr(hdu, "shape", ()) if getattr(hdu, "is_image", False) else ()
+    return None if 0 in shape else tuple(shape) or None
 
 
 def find_image(hdus: fits.HDUList, name: str | int | None, path: Path) -> int:
@@ -255,12 +221,12 @@ def find_image(hdus: fits.HDUList, name: str | int | None, path: Path) -> int:
         a single plane, and is never passed over for a later image, which may be its mask.
     """
     if name is None:
-        found = next((index for index, hdu in enumerate(hdus) if _axes(hdu)), None)
+        found = next((index for index, hdu in enumerate(hdus) if image_shape(hdu)), None)
         if found is None:
             raise MosaicError(f"{path} holds no two-dimensional image; name another file")
     else:
         found = _named(hdus, name, path)
-    axes = _axes(hdus[found])
+    axes = image_shape(hdus[found])
     if axes is None or len(axes) != 2:
         shape = "no pixels" if axes is None else " x ".join(map(str, axes)) + " pixels"
         raise MosaicError(

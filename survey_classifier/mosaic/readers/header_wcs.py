@@ -17,8 +17,9 @@ from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 
 from survey_classifier.errors import MosaicError
+from survey_classifier.mosaic.sky import as_written, pixel_scale_arcsec
 
-__all__ = ["equatorial_wcs"]
+__all__ = ["equatorial_wcs", "header_scale_arcsec"]
 
 SQUARE = 0.01
 """Relative difference of the two pixel scales that still counts as square."""
@@ -65,7 +66,42 @@ def equatorial_wcs(header: fits.Header, where: str) -> WCS:
     _require_equatorial(wcs, where)
     _require_square(wcs, where)
     _require_consistent(wcs, where)
-    return wcs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        # Workers get it in that form, and are to make the same pixels as this process.
+        return as_written(wcs)
+
+
+def header_scale_arcsec(header: fits.Header, where: str) -> float | None:
+    """Return the pixel scale of a header, None if it has no celestial WCS.
+
+    Unlike positions, it does not depend on which celestial system the WCS is of, nor on how the
+    image is turned.
+
+    Parameters
+    ----------
+    header
+        Header of an image HDU, of a cube too.
+    where
+        HDU and file, for messages.
+
+    Raises
+    ------
+    MosaicError
+        If the WCS is not understood, or the pixels are no squares.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            wcs = WCS(header)
+            wcs.wcs.set()
+    except Exception as error:  # of wcslib or astropy; what a damaged header leads to is open
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise MosaicError(f"the WCS of {where} is not understood ({reason[0]}); mend it") from error
+    if not wcs.has_celestial:
+        return None
+    _require_square(wcs.celestial, where)
+    return pixel_scale_arcsec(wcs)
 
 
 def _require_clear(header: fits.Header, where: str) -> None:

@@ -8,7 +8,7 @@ A file holds image, mask and variance in HDUs of their own, plain or compressed 
 tables that only the pipeline reads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,20 +17,22 @@ from astropy.io import fits
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import MosaicInput, PixelGrid, Territory, Window
+from survey_classifier.mosaic.exposure import NOISE_KEYS, MosaicInput, PixelGrid, Territory, Window
 from survey_classifier.mosaic.pixels import MaskBit
+from survey_classifier.mosaic.readers.calibration import stated_zero_point
 from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import (
     find_plane,
+    image_shape,
     number,
     opened,
     opened_to_describe,
-    section,
 )
 from survey_classifier.mosaic.readers.hsc_mask import mask_bits, translated
 from survey_classifier.mosaic.readers.hsc_patch import TractPatch, tract_patch
 from survey_classifier.mosaic.readers.piece import (
-    NOISE_KEYS,
+    FLAWS_UNKNOWN,
+    NOISE_UNKNOWN,
     SurveyPiece,
     emptied,
     refuse_settings,
@@ -40,6 +42,7 @@ __all__ = ["HscExposure", "open_hsc"]
 
 FLUXMAG0 = "FLUXMAG0"
 """Counts of a source of magnitude 0; 0 or absent where the calibration is elsewhere."""
+PLAIN_IMAGE = "in overlaps patches come first, then the image whose rim is farther"
 ROLES = ("IMAGE", "MASK", "VARIANCE")
 OWN_KEYS = (*NOISE_KEYS, "hdu", "mask_hdu", "coverage_hdu")
 """Settings that this reader has its own answer to."""
@@ -70,6 +73,16 @@ class HscExposure(SurveyPiece):
         """See `Exposure.survey_grid`: the patch's tract."""
         return None if self.patch is None else self.patch.grid
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """See `Exposure.lacks`."""
+        has = {
+            f"a variance plane ({NOISE_UNKNOWN})": self.band.has_variance,
+            f"a mask plane ({FLAWS_UNKNOWN})": self.band.has_mask,
+            f"a patch of the sky map ({PLAIN_IMAGE})": self.patch is not None,
+        }
+        return tuple(what for what, is_there in has.items() if not is_there)
+
     def read(self, box: Box) -> Window:
         """See `Exposure.read`.
 
@@ -82,7 +95,7 @@ class HscExposure(SurveyPiece):
             window = self.image.window(hdus, box)
             if self.mask_hdu is None:
                 return window
-            mask = translated(section(hdus[self.mask_hdu], box), self.mask_bits)
+            mask = translated(self.image.plane(hdus, self.mask_hdu, box), self.mask_bits)
         np.bitwise_or(window.mask, mask, out=window.mask)
         return emptied(window, (window.mask & np.uint8(MaskBit.NO_DATA)) != 0)
 
@@ -111,6 +124,8 @@ def open_hsc(settings: MosaicInput, path: Path) -> HscExposure:
         if find_plane(hdus, planes.mask, shape, path) is not None:
             bits = mask_bits(hdus[planes.mask].header, f"HDU {planes.mask} of {path}")
         zero_point = _zero_point((header, hdus[0].header), path)
+    if zero_point is None and settings.unit == "nJy":
+        _require_calibration(header, settings, path)
     chosen: dict[str, Any] = {"hdu": planes.image, "variance_hdu": planes.variance}
     if zero_point is not None:
         chosen["zero_point"] = zero_point
@@ -118,7 +133,8 @@ def open_hsc(settings: MosaicInput, path: Path) -> HscExposure:
     patch = tract_patch(path, header, image.wcs, shape, settings)
     identity = repr(("hsc", image.identity, planes.mask, bits, patch and (patch.name, patch.core)))
     slot = image.slot if patch is None else patch.name
-    return HscExposure(image, image.band, identity, slot, planes.mask, bits, patch)
+    band = replace(image.band, has_mask=planes.mask is not None)
+    return HscExposure(image, band, identity, slot, planes.mask, bits, patch)
 
 
 class _Planes(NamedTuple):
@@ -131,7 +147,8 @@ class _Planes(NamedTuple):
 
 def _planes(hdus: fits.HDUList, path: Path) -> _Planes:
     """Return which HDU is what: by its card EXTTYPE or EXTNAME, else by order and kind."""
-    images = [index for index, hdu in enumerate(hdus) if _is_image(hdu)]
+    # Planes that a cut-out leaves out have no pixels.
+    images = [index for index, hdu in enumerate(hdus) if len(image_shape(hdu) or ()) == 2]
     named = {_role(hdus[index].header): index for index in reversed(images)}
     if "IMAGE" in named:
         return _Planes(named["IMAGE"], named.get("MASK"), named.get("VARIANCE"))
@@ -145,11 +162,6 @@ def _planes(hdus: fits.HDUList, path: Path) -> _Planes:
     mask = next((index for index in like if index not in floats), None)
     variance = next((index for index in like if index in floats), None)
     return _Planes(floats[0], mask, variance)
-
-
-def _is_image(hdu: Any) -> bool:  # noqa: ANN401 - any HDU
-    """Return whether an HDU has pixels; those of planes that a cut-out leaves out have none."""
-    return bool(getattr(hdu, "is_image", False) and len(hdu.shape) == 2 and min(hdu.shape) > 0)
 
 
 def _role(header: fits.Header) -> str:
@@ -170,3 +182,12 @@ def _zero_point(headers: tuple[fits.Header, ...], path: Path) -> float | None:
         if value > 0:
             return float(2.5 * np.log10(value))
     return None
+
+
+def _require_calibration(header: fits.Header, settings: MosaicInput, path: Path) -> None:
+    """Refuse an image of unknown zero point, in the words of its survey."""
+    if stated_zero_point(header, settings, f"the image of {path}") is None:
+        raise MosaicError(
+            f"{path} does not say its zero point ({FLUXMAG0} is 0, or is not there); set "
+            "zero_point, such as zero_point = 27.0, which is that of HSC's coadds"
+        )

@@ -14,10 +14,16 @@ from survey_classifier.errors import MosaicError
 from survey_classifier.mosaic.exposure import DerivedExposure, MosaicInput, Window
 from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 
-__all__ = ["NOISE_KEYS", "SurveyPiece", "emptied", "refuse_settings"]
+__all__ = [
+    "FLAWS_UNKNOWN",
+    "NOISE_UNKNOWN",
+    "SurveyPiece",
+    "emptied",
+    "refuse_settings",
+]
 
-NOISE_KEYS = ("variance_hdu", "rms_hdu", "weight_hdu")
-"""Settings that say where the generic reader finds the noise."""
+FLAWS_UNKNOWN = "saturated and bad pixels are not known"
+NOISE_UNKNOWN = "the variance is not known"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,12 @@ from scipy.interpolate import RectBivariateSpline
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.exposure import MosaicInput, Window
-from survey_classifier.mosaic.readers.calibration import njy_per_count
+from survey_classifier.mosaic.exposure import NOISE_KEYS, MosaicInput, Window
+from survey_classifier.mosaic.readers.calibration import known_variance, njy_per_count
 from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import opened, opened_to_describe
 from survey_classifier.mosaic.readers.piece import (
-    NOISE_KEYS,
+    NOISE_UNKNOWN,
     SurveyPiece,
     refuse_settings,
 )
@@ -100,6 +100,11 @@ class SdssFrame(SurveyPiece):
     dark_variance: float
     """Counts squared."""
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """See `Exposure.lacks`."""
+        return () if self.band.has_variance else (f"calibration and sky ({NOISE_UNKNOWN})",)
+
     def read(self, box: Box) -> Window:
         """See `Exposure.read`.
 
@@ -112,14 +117,21 @@ class SdssFrame(SurveyPiece):
             window = self.image.window(hdus, box)
             if not self.band.has_variance:
                 return window
-            calibration = np.asarray(hdus[CALIBRATION_HDU].data[box.x0 : box.x1], dtype=np.float32)
-            sky = _sky(hdus[SKY_HDU].data, box)
+            planes = _noise_planes(hdus, self.shape, self.path)
+            if planes is None:
+                raise MosaicError(
+                    f"{self.path} has lost calibration and sky meanwhile (HDU {CALIBRATION_HDU} "
+                    f"and {SKY_HDU}); fetch it again"
+                )
+            calibration = planes.calibration[box.x0 : box.x1].astype(np.float32)
+            sky = planes.sky(box)
         # Nanomaggies a count, in the band's unit; a column that was not calibrated has no noise.
         scale = calibration * np.float32(njy_per_count(self.band.zero_point))
         scale = np.where(scale > 0, scale, np.float32(np.nan))
-        counts = np.maximum(window.flux / scale + sky, 0)
-        variance = (counts / self.electrons_per_count + self.dark_variance) * scale**2
-        return replace(window, variance=variance.astype(np.float32))  # NaN where flux is
+        with np.errstate(over="ignore"):  # what overflows is not known
+            counts = np.maximum(window.flux / scale + sky, 0)
+            variance = (counts / self.electrons_per_count + self.dark_variance) * scale**2
+        return replace(window, variance=known_variance(variance.astype(np.float32, copy=False)))
 
 
 def open_sdss(settings: MosaicInput, path: Path) -> SdssFrame:
@@ -148,10 +160,12 @@ def open_sdss(settings: MosaicInput, path: Path) -> SdssFrame:
     defaults: dict[str, Any] = {"hdu": 0, "zero_point": NANOMAGGY_ZERO_POINT}
     chosen = {key: value for key, value in defaults.items() if getattr(settings, key) is None}
     image = open_fits(settings.model_copy(update=chosen), path)
+    with opened_to_describe(path) as hdus:
+        planes = _noise_planes(hdus, image.shape, path)
     run, camcol = int(match["run"]), int(match["camcol"])
     return SdssFrame(
         image,
-        replace(image.band, has_variance=_has_noise(path, image.shape)),
+        replace(image.band, has_variance=planes is not None),
         repr(("sdss", image.identity)),
         f"{run}-{camcol}-{int(match['field'])}",
         gain(match["filter"], camcol, run),
@@ -159,32 +173,56 @@ def open_sdss(settings: MosaicInput, path: Path) -> SdssFrame:
     )
 
 
-def _has_noise(path: Path, shape: tuple[int, int]) -> bool:
-    """Return whether a frame has calibration and sky; refuse those of another size."""
-    with opened_to_describe(path) as hdus:
-        if len(hdus) <= SKY_HDU:
-            return False
-        sky = hdus[SKY_HDU]
-        if not isinstance(sky, fits.BinTableHDU) or not SKY_COLUMNS.issubset(sky.columns.names):
-            return False
-        table = sky.data
-        sizes = (table["YINTERP"][0].size, table["XINTERP"][0].size)
-        if sizes != shape or hdus[CALIBRATION_HDU].shape != shape[1:]:
-            raise MosaicError(
-                f"{path} has calibration {hdus[CALIBRATION_HDU].shape} and sky {sizes} for an "
-                f"image {shape}; fetch it again, or take reader 'fits'"
-            )
-    return True
+class _NoisePlanes(NamedTuple):
+    """What a frame says of its noise."""
+
+    calibration: npt.NDArray[Any]
+    """Nanomaggies a count, of each column."""
+    coarse_sky: npt.NDArray[np.float64]
+    """Counts that were subtracted, on a coarse map."""
+    y: npt.NDArray[np.float64]
+    """Row of the map for each row of the image."""
+    x: npt.NDArray[np.float64]
+    """Column of the map for each column of the image."""
+
+    def sky(self, box: Box) -> npt.NDArray[np.float32]:
+        """Return the sky in counts within a box, interpolated linearly from the coarse map.
+
+        Beyond the outermost points of the map it is constant, as in the survey's own reading of it.
+        """
+        rows, columns = np.arange(self.coarse_sky.shape[0]), np.arange(self.coarse_sky.shape[1])
+        surface = RectBivariateSpline(rows, columns, self.coarse_sky, kx=1, ky=1, s=0)
+        return np.asarray(
+            surface(self.y[box.y0 : box.y1], self.x[box.x0 : box.x1]), dtype=np.float32
+        )
 
 
-def _sky(table: Any, box: Box) -> npt.NDArray[np.float32]:  # noqa: ANN401 - a FITS table
-    """Return the sky in counts within a box, interpolated linearly from the coarse map.
-
-    Beyond the outermost points of the map it is constant, as in the survey's own reading of it.
-    """
-    coarse = np.asarray(table["ALLSKY"][0], dtype=np.float64)
-    ny, nx = coarse.shape
-    surface = RectBivariateSpline(np.arange(ny), np.arange(nx), coarse, kx=1, ky=1, s=0)
-    rows = np.asarray(table["YINTERP"][0][box.y0 : box.y1], dtype=np.float64)
-    columns = np.asarray(table["XINTERP"][0][box.x0 : box.x1], dtype=np.float64)
-    return np.asarray(surface(rows, columns), dtype=np.float32)
+def _noise_planes(hdus: fits.HDUList, shape: tuple[int, int], path: Path) -> _NoisePlanes | None:
+    """Return calibration and sky of a frame, None if it was stripped of them."""
+    if len(hdus) <= SKY_HDU:
+        return None
+    calibration, sky = hdus[CALIBRATION_HDU], hdus[SKY_HDU]
+    if not isinstance(sky, fits.BinTableHDU) or not SKY_COLUMNS.issubset(sky.columns.names):
+        return None
+    shown = getattr(calibration, "shape", None)
+    if shown != shape[1:]:
+        raise MosaicError(
+            f"{path} has a calibration {shown} for an image {shape}; fetch it again, or take "
+            "reader 'fits'"
+        )
+    coarse, y, x = (
+        np.asarray(sky.data.field(name)[0], dtype=np.float64)
+        for name in ("ALLSKY", "YINTERP", "XINTERP")
+    )
+    if coarse.ndim != 2 or min(coarse.shape) < 2 or (y.size, x.size) != shape:
+        raise MosaicError(
+            f"{path} has a sky {coarse.shape} for ({y.size}, {x.size}) pixels and an image "
+            f"{shape}; fetch it again, or take reader 'fits'"
+        )
+    # NaN fails these comparisons, as it should.
+    if not (np.isfinite(coarse).all() and (np.diff(y) >= 0).all() and (np.diff(x) >= 0).all()):
+        raise MosaicError(
+            f"{path} has damaged numbers in its sky (HDU {SKY_HDU}); fetch it again, or take "
+            "reader 'fits'"
+        )
+    return _NoisePlanes(calibration.data, coarse, y, x)

@@ -15,7 +15,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from survey_classifier.errors import ConfigError
 
-__all__ = ["Settings", "expand_path", "nearest_name", "read_settings"]
+__all__ = [
+    "Settings",
+    "expand_path",
+    "nearest_name",
+    "parse_settings",
+    "read_settings",
+    "read_toml",
+]
 
 MAX_SHOWN = 20
 """Names that an error lists; a table may have hundreds of columns."""
@@ -47,14 +54,44 @@ def read_settings(path: Path, model: type[AnySettings]) -> AnySettings:
         If the file is missing, is not TOML, or a key or value is wrong; one line, with the
         nearest known key for an unknown one.
     """
+    return parse_settings(read_toml(path), path, model)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or is not TOML.
+    """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no such file: {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def parse_settings(content: dict[str, Any], path: Path, model: type[AnySettings]) -> AnySettings:
+    """Return a settings model from a TOML file's content.
+
+    Parameters
+    ----------
+    content
+        The content.
+    path
+        The file, for the message.
+    model
+        What it must hold.
+
+    Raises
+    ------
+    ConfigError
+        If a key or value is wrong.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -17,7 +17,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.ingest import ingest_mosaics
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.pixels import UNUSABLE, MaskBit
 from survey_classifier.synthetic.plane import TangentPlane
 from survey_classifier.synthetic.plate import view

@@ -14,8 +14,8 @@ from survey_classifier.errors import CatalogError
 from survey_classifier.membership.flags import Flag, Status
 from survey_classifier.mosaic.pixels import MaskBit
 
-SCHEMA = build_schema(("star", "background", "member"), ("g", "r"))
-SCORED = ("p_image", "p_member", "p_star", "p_background")
+SCHEMA = build_schema(("star", "background", "member"), ("g", "r"), ("g",))
+SCORED = ("p_image", "p_member", "p_image_star", "p_image_background", "p_background")
 
 
 def rows(n=3, **changed):
@@ -35,9 +35,11 @@ def test_public_names_are_frozen():
     assert SCHEMA.names == (
         *("source_id", "ra", "dec", "x", "y", "tile", "status", "flags"),
         *("p_image", "p_image_err", "llr_image", "llr_color", "llr_redshift", "llr_position"),
-        *("prior_member", "p_member", "p_star", "p_background"),
-        *("z", "z_err", "z_class", "dynamic_member", "spec_class", "z_separation_arcsec"),
-        *("z_warning", "mag_g", "mag_r", "ebv", "color_gz", "delta_rs", "color_region"),
+        *("prior_member", "p_star", "p_member", "p_image_star", "p_image_background"),
+        *("p_background", "z", "z_err", "z_class", "dynamic_member", "caustic_member"),
+        *("spec_class", "z_source", "z_separation_arcsec", "z_warning"),
+        *("mag_g", "mag_r", "magerr_g", "point_likeness", "gaia", "ebv", "r0"),
+        *("color_gz", "delta_rs", "delta_rs_err", "color_region", "legacy_strip"),
         *("valid_fraction", "mask_no_data", "mask_saturated", "mask_bad", "mask_cosmic_ray"),
         *("mask_bright_star", "mask_edge", "mask_suspect", "mask_interpolated", "_healpix_29"),
     )
@@ -62,7 +64,7 @@ def test_descriptions_name_every_flag_and_status():
     assert all(f"{flag.value} {flag.name}" in of["flags"] for flag in Flag)
     assert all(status.value in of["status"] for status in Status)
     for name in ("llr_color", "llr_redshift", "llr_position"):
-        assert "not computed yet" in of[name]
+        assert "NaN: none, or left out" in of[name]
 
 
 def test_member_is_not_listed_twice():
@@ -70,6 +72,7 @@ def test_member_is_not_listed_twice():
     assert [n for n in two.names if n.startswith("p_")] == [
         "p_image",
         "p_image_err",
+        "p_star",
         "p_member",
         "p_nonmember",
     ]
@@ -101,8 +104,10 @@ def test_a_schema_without_identifier():
 
 
 def test_digest_sees_names_types_and_meaning():
-    changed = build_schema(("star", "background", "member"), ("r", "g"))
-    assert SCHEMA.digest == build_schema(("star", "background", "member"), ("g", "r")).digest
+    changed = build_schema(("star", "background", "member"), ("r", "g"), ("g",))
+    assert (
+        SCHEMA.digest == build_schema(("star", "background", "member"), ("g", "r"), ("g",)).digest
+    )
     assert SCHEMA.digest != changed.digest
 
 

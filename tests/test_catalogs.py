@@ -13,7 +13,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io.votable.ucd import check_ucd
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.membership.color import EXTINCTION
+from survey_classifier.membership.extinction import EXTINCTION
 from survey_classifier.membership.redshift import RedshiftCuts, z_class
 from survey_classifier.sources.published import (
     UNKNOWN,
@@ -22,7 +22,7 @@ from survey_classifier.sources.published import (
     catalog_files,
     read_definition,
 )
-from survey_classifier.sources.redshifts import RedshiftColumns
+from survey_classifier.sources.spectra import RedshiftColumns
 from survey_classifier.sources.table import SourceColumns
 
 FOLDER = Path(__file__).parents[1] / "catalogs"
@@ -55,11 +55,16 @@ def columns_of(path):
 
 
 def targets():
-    sources = set(SourceColumns.model_fields) - {"mag"}
+    sources = set(SourceColumns.model_fields) - {"mag", "mag_err"}
     redshifts = set(RedshiftColumns.model_fields)
     return (
         {f"sources.{key}" for key in sources}
-        | {f"sources.mag.{band}" for bands in EXTINCTION.values() for band in bands}
+        | {
+            f"sources.{kind}.{band}"
+            for kind in ("mag", "mag_err")
+            for bands in EXTINCTION.values()
+            for band in bands
+        }
         | {f"redshifts.{key}" for key in redshifts}
         | {f"training.{key}" for key in TRAINING_KEYS}
     )

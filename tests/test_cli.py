@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from survey_classifier import cli
-from survey_classifier.errors import SurveyClassifierError
+from survey_classifier.errors import MosaicError, SourcesError, SurveyClassifierError
 from tests import small_run
 
 VERBS = ["demo", "simulate", "ingest", "inspect", "plan", "classify", "status", "publish", "train"]
@@ -71,12 +71,27 @@ def test_inspect_says_what_a_store_holds(run, call):
     code, out, _ = call("inspect", store, "--preview", picture, "--moc", moc)
     assert code == 0
     assert "2 of 2 shards are written" in out
-    assert max(map(len, out.splitlines())) < 200
+    assert max(len(line) for line in out.splitlines() if str(run.folder) not in line) <= 100
     rows = [line.split()[:2] for line in out.splitlines()]
     assert rows.index(["g", "nJy"]) + 1 == rows.index(["i", "nJy"])
-    assert f"{picture} (red to blue: i, g)" in out
+    assert f"{picture} (red i, blue g)" in out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert fits.getval(moc, "MOCORDER", 1) == 14
+
+
+def test_inspect_names_damaged_files(run, call):
+    store = run.folder / "small.zarr"
+    code, out, _ = call("inspect", store, "--check")
+    assert (code, out.splitlines()[0]) == (0, "check      every file is as it was written")
+    (store / "g/0/flux/c/0/0").write_bytes(b"")
+    (store / "i/1/mask/c/0/0").unlink()
+    code, out, err = call("inspect", store, "--check")
+    assert code == 2
+    assert [line.split(": ")[1] for line in out.splitlines()] == [
+        "g/0/flux/c/0/0 cannot be read",
+        "i/1/mask/c/0/0 is missing",
+    ]
+    assert f"{store} is damaged in 2 files: copy them again, or remove" in err.splitlines()[-1]
 
 
 def test_inspect_of_what_is_no_store_is_one_line(run, call):
@@ -97,8 +112,38 @@ def test_plan_before_there_is_a_mosaic_checks_and_says_what_ingest_will_make(run
     assert "to be ingested: bands g, i, 530 x 600 px of 0.4 arcsec, 2 shards" in out
     assert "80, 76 of them on the mosaic" in out
     assert not (run.folder / "new.zarr").exists()
-    code, _, err = call("plan", run.write(mosaic={"store": "new.zarr", "inputs": entries[:1]}))
-    assert (code, "needs exactly g, i" in err) == (2, True)
+    assert "images       1 of g, 1 of i" in out
+
+
+def test_a_file_that_comes_later_is_told_what_grid_it_needs(run, call):
+    image, wcs = np.ones((64, 64), np.float32), small_run.grid()
+    path = run.write(
+        mosaic={
+            "store": "later.zarr",
+            "inputs": [{"path": "later-*.fits", "band": "g", "zero_point": 27.0}],
+        }
+    )
+    for number in (0, 1):
+        fits.PrimaryHDU(image, wcs[:, 64 * number :].to_header()).writeto(
+            run.folder / f"later-{number}.fits"
+        )
+        code, _, err = call("ingest", path)
+        assert code == 2 * number
+    assert "later.zarr has shape (64, 64), not (64, 128): it was ingested with other" in err
+    assert "extent = 'survey' (HSC), or center_deg, size_px and scale_arcsec" in err
+    code, _, again = call("plan", path)
+    assert (code, again.splitlines()[-1]) == (2, err.splitlines()[-1])
+
+
+def test_plan_shows_the_mosaics_also_where_the_checkpoint_does_not_fit(run, call):
+    fits.PrimaryHDU(np.zeros(small_run.SHAPE, np.float32), small_run.grid().to_header()).writeto(
+        run.folder / "alone.fits"
+    )
+    entry = {"path": "alone.fits", "band": "VIS", "zero_point": 27.0}
+    code, out, err = call("plan", run.write(mosaic={"store": "vis.zarr", "inputs": [entry]}))
+    assert "vis, to be ingested: bands VIS, 530 x 600 px of 0.4 arcsec, 1 shard, up to" in out
+    assert "images       1 of VIS" in out
+    assert (code, len(err.splitlines()), "needs exactly g, i" in err) == (2, 1, True)
 
 
 def replace(path, old, new):
@@ -272,6 +317,82 @@ def test_another_checkpoint_in_the_same_folder_stops(run, call):
     assert code == 2
     assert "belongs to run" in err
     assert "choose another `out` or remove the folder" in err
+
+
+def test_another_checkpoint_is_found_out_before_an_ingest(run, call):
+    path, store = run.write(), run.folder / "new.zarr"
+    assert call("classify", path)[0] == 0
+    images(run)
+    run.write(mosaic={"store": "new.zarr", "inputs": IMAGES})
+    small_run.write_checkpoint(run.folder / "net.safetensors", seed=5)
+    code, _, err = call("classify", path)
+    assert (code, "belongs to run" in err, store.exists()) == (2, True, False)
+
+
+IMAGES = [{"path": f"new-{band}.fits", "band": band, "zero_point": 27.0} for band in ("g", "i")]
+
+
+def images(run):
+    """Write an image a band."""
+    rng = np.random.default_rng(3)
+    for entry in IMAGES:
+        pixels = rng.normal(0, 1, small_run.SHAPE).astype(np.float32)
+        pixels[200:204, 100:104] += 50
+        fits.PrimaryHDU(pixels, small_run.grid().to_header()).writeto(run.folder / entry["path"])
+
+
+def test_what_fails_once_something_was_written_is_exit_1(run, call, monkeypatch):
+    def failing(*_):
+        raise MosaicError("new-g.fits is damaged; fetch it again")
+
+    images(run)
+    path = run.write(mosaic={"store": "new.zarr", "inputs": IMAGES})
+    with monkeypatch.context() as patched:
+        patched.setattr("survey_classifier.mosaic.ingest.compose", failing)
+        for verb in ("ingest", "classify", "detect"):
+            code, _, err = call(verb, path)
+            assert (code, err.splitlines()[-1]) == (
+                1, "survey-classifier: new-g.fits is damaged; fetch it again",
+            )  # fmt: skip
+    (run.folder / "taken").write_text("mine")
+    code, _, err = call("detect", path, "--out", run.folder / "taken" / "list.parquet")
+    assert (code, "choose another --out" in err) == (1, True)
+
+
+def test_an_ingest_that_a_classification_fails_after_is_exit_1(run, call, monkeypatch):
+    def elsewhere(*_):
+        raise SourcesError("no source is on it")
+
+    images(run)
+    path = run.write(mosaic={"store": "new.zarr", "inputs": IMAGES})
+    monkeypatch.setattr("survey_classifier.run.classify.plan", elsewhere)
+    assert call("classify", path)[0] == 1
+    assert call("classify", path)[0] == 2
+
+
+def test_a_catalog_that_cannot_be_written_is_exit_1(run, call):
+    path = run.write()
+    (run.folder / "out-run" / "run.parquet").mkdir(parents=True)
+    (run.folder / "out-run" / "run.parquet" / "mine").touch()
+    code, _, err = call("classify", path)
+    assert (code, len([line for line in err.splitlines() if "survey-classifier:" in line])) == (
+        1,
+        1,
+    )
+
+
+def test_a_folder_that_cannot_be_simulated_into_is_one_line(call, tmp_path):
+    (tmp_path / "file").touch()
+    for words in (["simulate", tmp_path / "file" / "x"], ["demo", "--out", tmp_path / "file"]):
+        code, _, err = call(*words, "--size-px", "256", "--n-sources", "20")
+        assert (code, len(err.splitlines())) == (2, 1), err
+        assert "simulate into another folder" in err
+
+
+@pytest.mark.parametrize("option", [("--poll", "3"), ("--until-idle", "3")])
+def test_options_of_a_watch_need_one(run, call, option):
+    code, _, err = call("classify", run.write(), *option)
+    assert (code, f"{option[0]} is for --watch FOLDER" in err) == (2, True)
 
 
 def test_a_wrong_command_line_is_one_line(call):

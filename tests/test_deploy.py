@@ -53,7 +53,9 @@ def test_another_cluster_is_configuration_alone(monkeypatch):
     assert {entry.band for entry in config.mosaic.inputs} >= set(card.bands)
     # The tables have the columns that fetch-catalog writes.
     served = {column.name for column in read_definition("sdss-spectra").served.values()}
-    assert {*config.sources.columns.names, *config.redshifts.columns.names} <= served
+    assert {*config.sources.columns.names, *config.redshifts[0].columns.names} <= served
+    assert config.membership.center_deg == config.mosaic.center_deg
+    assert config.mosaic.scale_arcsec <= card.scale_arcsec
 
 
 def test_every_port_is_open_to_this_machine_only():

@@ -1,63 +1,25 @@
-"""Colors: extinction and strip golden values, the red sequence, regions and their edges."""
+"""Color regions: names, edges, how errors widen them, and the counts of a real field."""
+
+import csv
+from collections import Counter
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.membership.color import (
-    ColorCuts,
-    color_region,
-    delta_rs,
-    deredden,
-    extinction_coefficient,
-    legacy_strip,
-    red_sequence_gz,
-)
+from survey_classifier.membership.color import ColorCuts, color_region, delta_rs, legacy_strip
+from survey_classifier.membership.red_sequence import PERSEUS_GZ, RED_SEQUENCES
+from survey_classifier.membership.redshift import RedshiftCuts, z_class
 
 CUTS = ColorCuts()
+SCATTER = PERSEUS_GZ.scatter
 
 
-def test_extinction_of_the_median_reddening():
-    extinction = {band: -float(deredden(0.0, band, 0.169)) for band in "ugriz"}
-    rounded = {band: round(value, 3) for band, value in extinction.items()}
-    assert rounded == {"u": 0.716, "g": 0.558, "r": 0.386, "i": 0.287, "z": 0.213}
-
-
-def test_systems_have_their_own_bands():
-    assert extinction_coefficient("g", "hsc") == 3.240
-    assert extinction_coefficient("VIS", "euclid") == 1.77
-    with pytest.raises(ConfigError, match=r"band 'y' of sdss: use one of u, g, r, i, z"):
-        deredden(20.0, "y", 0.1)
-    with pytest.raises(ConfigError, match=r"'des': use one of sdss, hsc, euclid"):
-        deredden(20.0, "g", 0.1, "des")
-
-
-def test_unknown_magnitude_or_reddening_is_unknown():
-    mag = deredden([20.0, np.nan, 20.0], "g", [0.0, 0.1, np.nan], "hsc")
-    np.testing.assert_array_equal(mag, [20, np.nan, np.nan])
-
-
-def test_branches_of_the_red_sequence_meet():
-    bright = 1.373 - 0.079 * (19.05 - 15.5)
-    assert red_sequence_gz(15.5) == 1.373
-    assert abs(red_sequence_gz(19.05) - bright) < 0.002
-    assert red_sequence_gz(19.0) > bright
-    assert red_sequence_gz(18.0 - 0.27 + 2) == pytest.approx(1.138 - 0.07)
-    assert red_sequence_gz(30.0) == 1.0
-
-
-@given(st.floats(10, 30), st.floats(0, 2))
-def test_the_red_sequence_only_falls_to_the_faint(r_mag, fainter):
-    assert red_sequence_gz(r_mag + fainter) <= red_sequence_gz(r_mag)
-
-
-def test_the_offset_of_a_photometric_system_is_taken_off():
-    suprime = ColorCuts(offset_gz=-0.07)
-    on_sequence = red_sequence_gz(18.0)
+def test_distances_are_from_the_sequence_and_its_offset():
+    suprime = ColorCuts(sequence=PERSEUS_GZ.shifted(-0.07))
+    on_sequence = PERSEUS_GZ.color(18.0)
     assert delta_rs(on_sequence, 18.0, CUTS) == 0
+    assert delta_rs(on_sequence + 0.3, 18.0, CUTS) == pytest.approx(0.3)
     assert delta_rs(on_sequence - 0.07, 18.0, suprime) == pytest.approx(0)
     assert np.isnan(delta_rs([np.nan, 1.0], [18.0, np.nan], CUTS)).all()
 
@@ -72,7 +34,7 @@ def test_regions_and_their_edges():
 
 def test_an_error_widens_the_red_sequence_to_hold_the_same_share_of_members():
     rng = np.random.default_rng(3)
-    true_delta = rng.normal(0, CUTS.scatter, 200_000)
+    true_delta = rng.normal(0, SCATTER, 200_000)
     held = []
     for error in (0.0, 0.05, 0.2):
         seen = true_delta + rng.normal(0, error, true_delta.size)
@@ -89,17 +51,27 @@ def test_the_green_valley_keeps_its_width():
     assert color_region(near, error, CUTS).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"blue_cloud": -0.2}, "give blue_cloud < red_sequence_min"),
-        ({"red_sequence_max": np.nan}, "give blue_cloud"),
-        ({"scatter": 0.0}, "scatter"),
-        ({"offset_gz": np.inf}, "offset_gz"),
-    ],
-)
-def test_impossible_cuts_cannot_be_built(wrong, message):
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize("name", RED_SEQUENCES)
+def test_regions_about_another_sequence_are_as_many_sigma_wide(name):
+    sequence = RED_SEQUENCES[name]
+    cuts = ColorCuts.around(sequence)
+    assert cuts.sequence is sequence
+    assert cuts.red_sequence_max / sequence.scatter == pytest.approx(0.20 / 0.086)
+    assert cuts.red_sequence_min / sequence.scatter == pytest.approx(-0.25 / 0.086)
+    assert cuts.blue_cloud / sequence.scatter == pytest.approx(-0.60 / 0.086)
+    # The same object, so many sigma away, in the same region, also with an error.
+    sigma = np.linspace(-9, 4, 200)
+    region = color_region(sigma * sequence.scatter, 0.5 * sequence.scatter, cuts)
+    assert (region == color_region(sigma * SCATTER, 0.5 * SCATTER, CUTS)).all()
+
+
+def test_the_default_regions_are_those_of_perseus():
+    assert ColorCuts.around(PERSEUS_GZ) == CUTS
+
+
+@pytest.mark.parametrize("wrong", [{"blue_cloud": -0.2}, {"red_sequence_max": np.nan}])
+def test_impossible_cuts_cannot_be_built(wrong):
+    with pytest.raises(ConfigError, match="give blue_cloud < red_sequence_min"):
         ColorCuts(**wrong)
 
 
@@ -110,14 +82,46 @@ def test_the_legacy_strip_at_r_16():
     assert legacy_strip([37.0, 46.0], 0.0).tolist() == ["blue_side", "red_side"]
 
 
-def test_real_members_lie_on_the_sequence_and_real_background_beyond(real_data):
-    spectra = pd.read_csv(real_data / "perseus" / "sdss_spectra_dev.csv")
-    objects = spectra.drop_duplicates("objID").set_index("z_class")
-    delta = delta_rs(objects.g_z0.to_numpy(), objects.r0.to_numpy(), CUTS)
-    region = pd.Series(color_region(delta, 0.0, CUTS), index=objects.index)
-    assert region["cluster"].value_counts()["red_sequence"] == 68
-    assert region["background"].value_counts()["red_shoulder"] == 46
-    scatter = delta[(objects.index == "cluster") & (region == "red_sequence")]
-    assert abs(np.median(scatter)) < 0.03
-    strip = pd.Series(legacy_strip(objects.r_mag, objects.g_z), index=objects.index)
-    assert strip["cluster"].value_counts()["red_sequence"] == 72
+def by_hand(row):
+    """Return class, strip and region of an object, from the table's text."""
+    z, r = float(row["z"]), float(row["r_mag"])
+    k = r + 14.3 * (float(row["g_mag"]) - float(row["z_mag"]))
+    ebv = (r - float(row["r0"])) / 2.285
+    r0 = r - 2.285 * ebv
+    gz0 = float(row["g_mag"]) - float(row["z_mag"]) - (3.303 - 1.263) * ebv
+    lines = (1.373 - 0.079 * (r0 - 15.5), 1.138 - 0.035 * (r0 + 0.27 - 18), 1.0)
+    delta = gz0 - max(lines)
+    kind = "star" if z < 0.01 else "cluster" if z < 0.033 else "background"
+    side = "blue_side" if k <= 37 else "red_sequence" if k < 46 else "red_side"
+    edges = (("red_shoulder", 0.20), ("red_sequence", -0.25), ("green_valley", -0.60))
+    region = next((name for name, edge in edges if delta > edge), "blue_cloud")
+    return kind, side, region
+
+
+@pytest.fixture
+def west(real_data):
+    """Objects of the real field by id, the last spectrum of each."""
+    with (real_data / "perseus" / "sdss_spectra_dev.csv").open() as file:
+        return list({row["objID"]: row for row in csv.DictReader(file)}.values())
+
+
+def test_counts_of_the_real_field_are_those_by_hand(west):
+    number = {name: np.array([float(row[name]) for row in west])
+              for name in ("z", "r_mag", "g_mag", "z_mag", "r0")}  # fmt: skip
+    ebv = (number["r_mag"] - number["r0"]) / 2.285
+    gz0 = number["g_mag"] - number["z_mag"] - (3.303 - 1.263) * ebv
+    ours = zip(
+        z_class(number["z"], RedshiftCuts()).tolist(),
+        legacy_strip(number["r_mag"], number["g_mag"] - number["z_mag"]).tolist(),
+        color_region(delta_rs(gz0, number["r0"], CUTS), 0.0, CUTS).tolist(),
+        strict=True,
+    )
+    found = Counter(ours)
+    assert found == Counter(map(by_hand, west))
+    totals = Counter(kind for kind, _, _ in found.elements())
+    assert totals == {"star": 84, "cluster": 83, "background": 65}
+    strip = Counter((kind, side) for kind, side, _ in found.elements() if kind != "star")
+    assert strip["cluster", "red_sequence"] == 72
+    region = Counter((kind, name) for kind, _, name in found.elements() if kind != "star")
+    assert region["cluster", "red_sequence"] == 68
+    assert region["background", "red_shoulder"] == 46

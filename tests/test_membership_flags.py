@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from survey_classifier.membership.flags import Flag, Status, pack_flags, pixel_flags
+from survey_classifier.membership.flags import Flag, ImageStatus, Status, pack_flags, pixel_flags
 from survey_classifier.mosaic.pixels import MaskBit
 
 # Published catalogs hold these bits: a new flag takes the next one, none ever moves.
@@ -19,6 +19,10 @@ FROZEN_FLAGS = {
     "INTERPOLATED": 64,
     "REDSHIFT_AMBIGUOUS": 128,
     "Z_WARNING": 256,
+    "AMBIGUOUS_LOWZ": 512,
+    "EBV_UNKNOWN": 1024,
+    "MAGNITUDE_UNKNOWN": 2048,
+    "PRIOR_WITHOUT_MAGNITUDE": 4096,
 }
 FROZEN_STATUSES = {
     "classified",
@@ -35,6 +39,7 @@ FROZEN_STATUSES = {
 def test_bits_and_texts_are_frozen():
     assert {flag.name: flag.value for flag in Flag} == FROZEN_FLAGS
     assert {str(status) for status in Status} == FROZEN_STATUSES
+    assert {str(status) for status in ImageStatus} == {"no_image", "bad_image"}
 
 
 def test_each_bit_is_one_bit_of_an_int32():

@@ -21,10 +21,11 @@ from survey_classifier.model.inputs import (
     require_mosaic,
     to_network_input,
 )
+from survey_classifier.mosaic.array_mosaic import ArrayMosaic
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import ingest_mosaics
-from survey_classifier.mosaic.inputs import MosaicSettings
-from survey_classifier.mosaic.pixels import ArrayMosaic, BandInfo
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
+from survey_classifier.mosaic.pixels import BandInfo
 from survey_classifier.stamps import cut_stamps
 
 
@@ -272,6 +273,20 @@ def test_bands_may_come_in_any_order_but_must_be_the_cards() -> None:
         require_mosaic(card, mosaic(("r", "g"), "nJy"))
     with pytest.raises(CheckpointError, match=r"0\.5 arcsec/px"):
         require_mosaic(card, mosaic(("r", "g"), scale_arcsec=0.5))
+
+
+def test_what_to_do_about_other_bands_is_said() -> None:
+    card = make_card()
+    with pytest.raises(CheckpointError, match=r"; name these as mosaic\.bands, or choose another"):
+        require_mosaic(card, mosaic(("g", "r", "i")))
+    with pytest.raises(CheckpointError, match=r"; perseus-synthetic, which is shipped, fits: cho"):
+        require_mosaic(make_card(bands=["r", "y"]), mosaic(("g", "z", "i", "r"), "nJy", 0.3))
+    with pytest.raises(CheckpointError, match=r"; perseus-sdss, which is shipped, fits: choose it"):
+        require_mosaic(make_card(bands=["r", "z"]), mosaic(("g", "r", "i")))
+    coarse = mosaic(("g", "z", "i"), "nJy", 0.6)
+    for other in (mosaic(("VIS", "Y"), "nJy"), mosaic(("g", "i"), "nJy"), coarse):
+        with pytest.raises(CheckpointError, match=r"; none that is shipped fits: train one, or"):
+            require_mosaic(card, other)
 
 
 def test_a_coarser_pyramid_level_gives_the_same_input(tmp_path: Path) -> None:

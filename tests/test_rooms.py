@@ -11,8 +11,8 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "survey_classifier"
 ROOMS = [
-    "errors", "settings", "files", "geometry", "mosaic", "sources", "stamps", "model", "membership",
-    "catalog", "run", "training", "synthetic", "cli",
+    "words", "errors", "settings", "files", "geometry", "mosaic", "sources", "stamps", "images", "model",
+    "membership", "catalog", "run", "training", "synthetic", "cli",
 ]  # fmt: skip
 HEAVY = {
     "torch": ("model", "training"),
@@ -23,10 +23,10 @@ HEAVY = {
     "pyvo": ("sources/services.py",),
     "astroquery": ("sources/services.py",),
     "pyarrow": ("sources", "catalog", "run/rows.py", "run/tile.py"),
-    "dask": ("run/cluster.py", "run/monitor.py"),
-    "distributed": ("run/cluster.py", "run/monitor.py"),
+    "dask": ("run/cluster.py", "run/graph.py", "run/monitor.py"),
+    "distributed": ("run/cluster.py", "run/graph.py", "run/monitor.py"),
     "bokeh": ("run/monitor.py", "run/survey_page.py"),
-    "matplotlib": ("run/figures.py",),
+    "matplotlib": ("run/figures.py", "run/sequence_figure.py", "training/evaluation/"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 
 from survey_classifier import classify, plan
 from survey_classifier.errors import ClusterError, TileError
-from survey_classifier.run import cluster
+from survey_classifier.run import cluster, graph
 from survey_classifier.run.config import ClusterSettings
 from survey_classifier.run.opened import mosaic_of
 from tests import small_run
@@ -60,7 +60,7 @@ def test_few_cut_tiles_wait_to_be_scored(pieces, in_process, monkeypatch):
     """A slow scorer must hold the cuts back, or their stamps fill the memory."""
     context, tasks = tasks_of(pieces, "waiting")
     lock, waiting, most = threading.Lock(), set(), [0]
-    cut_tile, finish_tile = cluster.cut_tile, cluster.finish_tile
+    cut_tile, finish_tile = graph.cut_tile, graph.finish_tile
 
     def cut(context, task, mosaic):
         done = cut_tile(context, task, mosaic)
@@ -75,10 +75,10 @@ def test_few_cut_tiles_wait_to_be_scored(pieces, in_process, monkeypatch):
         time.sleep(0.03)
         return finish_tile(context, cut, scorer)
 
-    monkeypatch.setattr(cluster, "cut_tile", cut)
-    monkeypatch.setattr(cluster, "finish_tile", finish)
+    monkeypatch.setattr(graph, "cut_tile", cut)
+    monkeypatch.setattr(graph, "finish_tile", finish)
     receipts = []
-    failures = cluster.run_on_client(in_process, context, tasks, receipts.append)
+    failures = graph.run_on_client(in_process, context, tasks, receipts.append)
     assert not failures
     assert len(receipts) == len(tasks) >= 20
     assert most[0] <= math.ceil(1.1 * THREADS)
@@ -87,7 +87,7 @@ def test_few_cut_tiles_wait_to_be_scored(pieces, in_process, monkeypatch):
 def test_a_tile_that_fails_is_tried_again_and_the_others_go_on(pieces, in_process, monkeypatch):
     context, tasks = tasks_of(pieces, "failing", 256)
     tries = []
-    finish_tile = cluster.finish_tile
+    finish_tile = graph.finish_tile
 
     def finish(context, cut, scorer):
         name = cut.task.name
@@ -97,9 +97,9 @@ def test_a_tile_that_fails_is_tried_again_and_the_others_go_on(pieces, in_proces
                 raise TileError(name, "finish", str(cut.task.core), "disk gone")
         return finish_tile(context, cut, scorer)
 
-    monkeypatch.setattr(cluster, "finish_tile", finish)
+    monkeypatch.setattr(graph, "finish_tile", finish)
     receipts = []
-    failures = cluster.run_on_client(in_process, context, tasks, receipts.append)
+    failures = graph.run_on_client(in_process, context, tasks, receipts.append)
     assert [(f.tile, f.stage, f.reason) for f in failures] == [("r000-c000", "finish", "disk gone")]
     assert failures[0].box == "y 0:256, x 0:256"
     assert len(receipts) == len(tasks) - 1
@@ -108,7 +108,7 @@ def test_a_tile_that_fails_is_tried_again_and_the_others_go_on(pieces, in_proces
 
 def test_dask_knows_what_a_cut_tile_weighs(pieces):
     context, tasks = tasks_of(pieces, "weight", 256)
-    cut = cluster.cut_tile(context, tasks[4], mosaic_of(tasks[4]))
+    cut = graph.cut_tile(context, tasks[4], mosaic_of(tasks[4]))
     assert dask.sizeof.sizeof(cut) >= len(tasks[4].sources) * 2 * tasks[4].pixels.size_px ** 2 * 4
 
 
@@ -127,14 +127,16 @@ def test_a_worker_with_another_mosaic_refuses_to_work(pieces, in_process):
     context, tasks = tasks_of(pieces, "stale", 256)
     pixels = dataclasses.replace(tasks[0].pixels, digest="0" * 64)
     other = dataclasses.replace(tasks[0], pixels=pixels)
-    failures = cluster.run_on_client(in_process, context, [other], print)
+    failures = graph.run_on_client(in_process, context, [other], print)
     assert "is not the mosaic of the plan" in failures[0].reason
 
 
 def test_workers_without_the_resource_are_refused_with_the_command(pieces):
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as local,
-        pytest.raises(ClusterError, match=r"have no resource SCORER; start them with: dask worker"),
+        pytest.raises(
+            ClusterError, match=r"1 worker at .* none with .* SCORER; start them with: dask worker"
+        ),
     ):
         classify(pieces.write("bare"), cluster=local.scheduler_address)
 

@@ -104,7 +104,7 @@ def test_each_source_is_one_tract_s_and_has_one_row(hsc, by_tract):
     listed = pd.read_csv(hsc.sources)
     assert receipt.exit_code == 0
     assert sorted(rows.source_id) == sorted(listed.source_id.astype(str))
-    mosaics = ingest(run)
+    mosaics = [item.mosaic for item in ingest(run)]
     assert [mosaic.territory for mosaic in mosaics] == ["rings:15548", "rings:15549"]
     tract = rings_tract(rows.ra.to_numpy(), rows.dec.to_numpy())
     np.testing.assert_array_equal(stores_of(rows), owners(mosaics, rows, tract))
@@ -146,7 +146,7 @@ def test_a_survey_of_many_small_tiles_is_one_run(tiles):
     assert receipt.exit_code == 0
     assert receipt.n_tiles == 40
     assert sorted(rows.source_id) == sorted(listed.source_id.astype(str))
-    mosaics = ingest(run)
+    mosaics = [item.mosaic for item in ingest(run)]
     expected = owners(mosaics, rows)
     np.testing.assert_array_equal(stores_of(rows), expected)
     assert len(set(expected) - {""}) > 35

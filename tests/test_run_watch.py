@@ -22,16 +22,16 @@ from survey_classifier.errors import (
     MosaicError,
     RunMismatchError,
 )
-from survey_classifier.mosaic import blueprint, layout, store, writer
+from survey_classifier.mosaic import backlog, blueprint, layout, store, writer
 from survey_classifier.mosaic import ingest as ingest_module
 from survey_classifier.mosaic.arrivals import require_way_into
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.sky import SkyGrid
 from survey_classifier.mosaic.skymap import Patches, RingsTract
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter
-from survey_classifier.run import sheet, watch
+from survey_classifier.run import rounds, sheet, watch
 from survey_classifier.run.listener import Listener
 from tests import small_run
 from tests.array_exposure import plane_wcs
@@ -203,7 +203,7 @@ def test_tiles_in_any_order_end_as_the_run_with_all_of_them(tiles, tiles_at_once
 def test_only_tiles_of_new_pixels_are_worked_on(tiles, watched, monkeypatch):
     tiles.empty("run")
     n_resumed, seen = [], []
-    work_off = watch.work_off
+    work_off = rounds.work_off
 
     def counting(laid_out, workers, listener):
         receipt = work_off(laid_out, workers, listener)
@@ -211,12 +211,12 @@ def test_only_tiles_of_new_pixels_are_worked_on(tiles, watched, monkeypatch):
         seen.append(rows_of(receipt))
         return receipt
 
-    monkeypatch.setattr(watch, "work_off", counting)
+    monkeypatch.setattr(rounds, "work_off", counting)
     steps = [lambda n=name: tiles.deliver(n) for name in ("n-g.fits", "n-i.fits", "w-i.fits")]
     end, lines = watched(tiles.run_file(), tiles.come, steps)
-    assert end.undone == ("w (1 mosaics) wait for images of g",)
+    assert end.undone == ("w waits for images of g",)
     assert end.exit_code == 1
-    assert "n (1 mosaics) wait for images of i" in lines
+    assert "n waits for images of i" in lines
     watched(tiles.run_file(), tiles.come, [lambda: tiles.deliver("w-g.fits")])
     first, again, both = seen
     assert n_resumed[:2] == [0, 4], "a second call has nothing to do"
@@ -250,7 +250,7 @@ def patch_images(folder):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Shards of 512 px, so that a tract is a few of them."""
-    for module in (blueprint, layout, store, writer, ingest_module, sheet):
+    for module in (blueprint, layout, store, writer, backlog, sheet):
         monkeypatch.setattr(module, "SHARD_PX", 512)
     monkeypatch.setattr(blueprint, "CHUNK_PX", 64)
 
@@ -377,7 +377,7 @@ def test_a_file_that_grows_does_not_count(tiles, watched):
 
     end, lines = watched(tiles.run_file(), tiles.come, [grow] * 10, poll_seconds=2.0)
     assert not any("truncated" in line for line in lines)
-    assert end.undone == ("s (1 mosaics) wait for images of i",)
+    assert end.undone == ("s waits for images of i",)
     assert end.receipt is None
     assert end.exit_code == 1
 
@@ -410,7 +410,7 @@ def test_an_image_that_fails_while_it_is_composed_is_left_out_until_it_changes(t
     assert sum("n-i.fits holds 999" in line for line in lines) == 1
     assert len(end.undone) == 2
     assert "n-i.fits holds 999" in end.undone[0]
-    assert end.undone[1] == "n (1 mosaics) wait for images of i"
+    assert end.undone[1] == "n waits for images of i"
     assert end.receipt.n_classified > 10
     end, lines = watched(field.run_file(), field.come, [None, lambda: field.deliver("n-i.fits")])
     assert sum("n-i.fits holds 999" in line for line in lines) == 1
@@ -618,7 +618,7 @@ def test_the_verb_watches_until_nothing_comes(tiles, tiles_at_once, call):  # no
         "classify", path, "--watch", tiles.come, "--until-idle", "0", "--poll", "0.05"
     )
     assert code == 1
-    assert "left undone: n (1 mosaics) wait for images of g" in err
+    assert "left undone: n waits for images of g" in err
     code, _, err = call("classify", path, "--until-idle", "3")
     assert (code, "--until-idle is for --watch FOLDER" in err) == (2, True)
 
@@ -644,6 +644,19 @@ def test_detected_sources_would_depend_on_what_has_come(tiles, watched):
     path.write_text(text[:start] + "[sources]\ndetect = true\n" + text[end:])
     with pytest.raises(ConfigError, match=r"give sources.path to watch a folder"):
         watched(path, tiles.come, [])
+
+
+def test_what_ends_a_watch_after_an_ingest_is_exit_1(tiles, watched, monkeypatch):
+    def gone(*_):
+        raise CheckpointError("the checkpoint is gone")
+
+    tiles.empty("run")
+    tiles.deliver(*tiles.names)
+    monkeypatch.setattr(rounds, "work_off", gone)
+    for code in (1, 2):  # the second one finds the stores finished
+        with pytest.raises(CheckpointError, match="gone") as caught:
+            watched(tiles.run_file(), tiles.come, [])
+        assert caught.value.exit_code == code
 
 
 # Ingest on a cluster
@@ -676,7 +689,7 @@ def test_an_ingest_needs_no_scorer_but_memory(tiles, tiles_at_once):
     ) as local:
         ingest(path, cluster=local.scheduler_address)
         assert digests(tiles) == tiles_at_once[1]
-        with pytest.raises(ClusterError, match="have no resource SCORER"):
+        with pytest.raises(ClusterError, match="none with the resource SCORER"):
             classify(path, cluster=local.scheduler_address)
     shutil.rmtree(tiles.folder / "run" / "w.zarr")
     with (

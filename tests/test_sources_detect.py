@@ -10,7 +10,8 @@ from scipy.stats import median_abs_deviation
 
 from survey_classifier.errors import MosaicError, SourcesError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic.pixels import ArrayMosaic, BandInfo, MaskBit
+from survey_classifier.mosaic.array_mosaic import ArrayMosaic
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.sources import segments as segments_module
 from survey_classifier.sources.apertures import magnitudes
 from survey_classifier.sources.detect import common_seeing, detect

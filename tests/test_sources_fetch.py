@@ -17,7 +17,8 @@ from survey_classifier.sources import services
 from survey_classifier.sources.fetch import Cone, fetch_catalog, record_path
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.published import catalog_files
-from survey_classifier.sources.redshifts import RedshiftColumns, read_redshifts
+from survey_classifier.sources.redshifts import read_redshifts
+from survey_classifier.sources.spectra import RedshiftColumns
 from survey_classifier.sources.table import SourceColumns, read_sources
 from tests.catalog_service import (
     VIZIER_FIELDS,

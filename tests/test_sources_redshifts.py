@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord, search_around_sky
@@ -10,13 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from survey_classifier.errors import SourcesError
-from survey_classifier.sources.redshifts import (
-    RedshiftColumns,
-    Redshifts,
-    match_redshifts,
-    read_redshifts,
-)
+from survey_classifier.sources.redshift_match import match_redshifts
+from survey_classifier.sources.redshifts import Redshifts, read_redshifts
 from survey_classifier.sources.repeats import object_names
+from survey_classifier.sources.spectra import RedshiftColumns
 
 COLUMNS = RedshiftColumns(id="id", z_err="err", z_warning="warn", spec_class="class")
 HEADER = "id,ra,dec,z,err,warn,class\n"
@@ -37,7 +35,7 @@ def redshifts(ra, dec):
         np.full(n, 0.02),
         np.full(n, np.nan),
         np.zeros(n, dtype=np.int32),
-        np.full(n, "", dtype=object),
+        *(np.full(n, text, dtype=object) for text in ("", "", "table")),
     )
 
 
@@ -139,6 +137,8 @@ def test_the_digest_tells_every_change_and_nothing_else(tmp_path):
         dataclasses.replace(reference, z_err=np.array([np.nan, 1e-5])),
         dataclasses.replace(reference, z_warning=np.array([0, 1], dtype=np.int32)),
         dataclasses.replace(reference, spec_class=np.array(["", "STAR"], dtype=object)),
+        dataclasses.replace(reference, source_id=np.array(["", "STAR"], dtype=object)),
+        dataclasses.replace(reference, z_source=np.array(["table", "b"], dtype=object)),
         redshifts([2, 1], [2, 1]),
         redshifts([1], [1]),
     ]
@@ -165,13 +165,11 @@ def test_unknown_values_have_their_sentinels(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("a,1,1,,,,\nb,1,1,-9,,,\nc,1,1,99,,,\n", "none of the 3 rows"),
         ("a,370,1,.1,,,\n", r"'ra'.*row 1: 370.0 deg is not on the sky"),
         ("a,1,-91,.1,,,\n", r"'dec'.*row 1: -91.0"),
         (",1,1,.1,,,\n", "row 1 .* has no 'id'"),
         ("a,1,1,.1,,0.5,\n", "holds 0.5: redshift warnings are whole numbers"),
         ("a,1,1,.1,,1e12,\n", "whole numbers of 32 bits"),
-        ("", "no rows"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, rows, message):
@@ -187,8 +185,10 @@ def test_a_misnamed_column_is_refused_with_the_nearest(tmp_path):
 def test_invalid_values_cannot_be_built():
     good = redshifts([1, 2], [1, 2])
     twice = np.array(["a", "a"], dtype=object)
-    with pytest.raises(SourcesError, match="one redshift an object"):
+    with pytest.raises(SourcesError, match="keep one an object"):
         dataclasses.replace(good, object_id=twice)
+    with pytest.raises(SourcesError, match="1 source ids: keep one"):
+        dataclasses.replace(good, source_id=twice)
     with pytest.raises(SourcesError, match=r"of lengths \[1, 2\] for 2 ids"):
         dataclasses.replace(good, z=good.z[:1])
     with pytest.raises(SourcesError, match="'o1' lacks its position"):
@@ -271,5 +271,8 @@ def test_the_real_spectra_reduce_to_one_row_an_object(real_data):
     table = read_redshifts(real_data / "perseus" / "sdss_spectra_dev.csv", columns)
     assert len(table) == 232
     assert table.object_id[0] == "1237661055281726031"
+    spectra = pd.read_csv(real_data / "perseus" / "sdss_spectra_dev.csv")
+    known = set(spectra.dropna(subset="class").objID.astype(str))
+    assert {name for name, c in zip(table.object_id, table.spec_class, strict=True) if c} == known
     itself = match_redshifts(table.ra_deg, table.dec_deg, table, 1.5)
     np.testing.assert_array_equal(itself.index, np.arange(232))

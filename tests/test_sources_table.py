@@ -306,10 +306,45 @@ def test_bad_tables_are_refused_in_one_line_that_names_the_file(tmp_path, text, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_negative_reddening_is_refused(tmp_path):
-    path = csv(tmp_path, "source_id,ra,dec,ebv\na,1,1,-0.01\n")
-    with pytest.raises(SourcesError, match=r"E\(B-V\) -0.01"):
-        read_sources(path, SourceColumns(ebv="ebv"))
+def test_an_impossible_reddening_is_unknown(tmp_path):
+    path = csv(tmp_path, "source_id,ra,dec,ebv\na,1,1,-0.01\nb,1,1,inf\nc,1,1,-999\nd,1,1,0\n")
+    read = read_sources(path, SourceColumns(ebv="ebv"))
+    np.testing.assert_array_equal(read.ebv, [np.nan, np.nan, np.nan, 0])
+
+
+EVIDENCE = SourceColumns(
+    mag={"g": "g"}, mag_err={"g": "g_err"}, point_likeness="point", gaia="gaia"
+)
+
+
+def test_errors_and_star_evidence_are_read_and_marks_of_missing_ones_are_unknown(tmp_path):
+    rows = ["a,1,1,20,0.5,0.25,1", "b,1,1,20,-1,-99,0", "c,1,1,20,99,1,", "d,1,1,20,inf,0,-1"]
+    path = csv(tmp_path, "\n".join(["source_id,ra,dec,g,g_err,point,gaia", *rows]))
+    read = read_sources(path, EVIDENCE)
+    np.testing.assert_array_equal(read.mag_err["g"], [0.5, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(read.point_likeness, [0.25, np.nan, 1, 0])
+    np.testing.assert_array_equal(read.gaia, [1, 0, np.nan, np.nan])
+
+
+@pytest.mark.parametrize(("column", "row"), [("point_likeness", "2,0"), ("gaia", "0,4e18")])
+def test_what_is_no_share_is_refused(tmp_path, column, row):
+    path = csv(tmp_path, f"source_id,ra,dec,g,g_err,point,gaia\na,1,1,20,0.1,{row}\n")
+    with pytest.raises(SourcesError, match=f"'a' has the {column} .*give 0 to 1"):
+        read_sources(path, EVIDENCE)
+
+
+def test_an_error_needs_its_magnitude():
+    with pytest.raises(ValueError, match="mag_err has the band 'z', which mag lacks"):
+        SourceColumns(mag={"g": "g"}, mag_err={"z": "g_err"})
+    with pytest.raises(SourcesError, match="errors of the band 'z'"):
+        sources(mag_err={"z": np.zeros(3)})
+
+
+def test_evidence_that_is_not_given_is_unknown():
+    plain = sources()
+    assert plain.mag_err == {}
+    assert np.isnan(plain.point_likeness).all()
+    assert plain.gaia.shape == (3,)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
@@ -380,6 +415,9 @@ def test_the_digest_tells_every_change_and_nothing_else():
         sources(mag={"g": np.linspace(18, 24, 3)}),
         sources(mag={"g": np.linspace(18, 24, 3), "i": np.full(3, np.nan)}),
         sources(ebv=np.full(3, np.nan)),
+        sources(mag_err={"g": np.zeros(3)}),
+        sources(gaia=np.zeros(3)),
+        sources(point_likeness=np.zeros(3)),
         sources().take(np.array([1, 0, 2])),
     ]
     assert {other.digest for other in same} == {reference}

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from survey_classifier.geometry import nearest_pixel
-from survey_classifier.mosaic.pixels import ArrayMosaic, BandInfo, MaskBit
+from survey_classifier.mosaic.array_mosaic import ArrayMosaic
+from survey_classifier.mosaic.pixels import BandInfo, MaskBit
 from survey_classifier.stamps import MASK_BITS, Stamps, cut_stamps
 
 NY, NX = 37, 29

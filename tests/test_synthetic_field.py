@@ -238,7 +238,7 @@ def test_the_run_file_is_read_and_all_it_names_is_there(field):
     sources = read_sources(config.path(config.sources.path), config.sources.columns)
     assert len(sources) == N_SOURCES
     assert tuple(sources.mag) == ("g", "r", "i", "z")
-    redshifts = read_redshifts(config.path(config.redshifts.path), config.redshifts.columns)
+    redshifts = read_redshifts(config.path(config.redshifts[0].path), config.redshifts[0].columns)
     assert len(redshifts.z) > 0
     (plan,) = plan_ingests(config.mosaic, config.folder)
     assert [band.name for band in plan.bands] == ["g", "r", "i", "z"]

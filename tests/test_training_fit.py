@@ -25,13 +25,17 @@ from survey_classifier.errors import (
 from survey_classifier.model.checkpoint import file_digest, load_network, read_card
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import ingest_mosaics
-from survey_classifier.mosaic.inputs import MosaicSettings
-from survey_classifier.training import dataset, fit, optimize
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
+from survey_classifier.training import dataset, fit, judgment
 from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.evaluate import score_rows
 from survey_classifier.training.fit import train
-from survey_classifier.training.optimize import fit_network, random_views
+from survey_classifier.training.fit_settings import FitSettings
+from survey_classifier.training.optimize import Task, fit_network
 from survey_classifier.training.recipes import Recipe, read_recipe
+from survey_classifier.training.samples import Samples, random_views
+from survey_classifier.training.schedule import rate_at
+from survey_classifier.training.team import Team
 
 N_SIDE, SPACING_PX, FIRST_PX = 8, 40, 50
 N_OBJECT = N_SIDE**2
@@ -41,6 +45,9 @@ FLUX = {"member": {"g": 20.0, "i": 90.0}, "nonmember": {"g": 60.0, "i": 50.0}}
 def blob(size: int, x: float, y: float, sigma_px: float, peak: float) -> np.ndarray:
     rows, cols = np.mgrid[:size, :size]
     return peak * np.exp(-((cols - x) ** 2 + (rows - y) ** 2) / 2 / sigma_px**2)
+
+
+ALONE = Team(torch.device("cpu"))
 
 
 def label_of(number: int) -> str:
@@ -183,13 +190,14 @@ def test_random_views_keep_object_label_and_center(recipe_path: Path) -> None:
     card = recipe.draft_card()
     rows = np.array([67, 3, 12, 1, 65, 40])  # of both blocks
     rng = np.random.default_rng(0)
-    x, label = random_views(data, rows, card, recipe.fit, rng)
+    samples = Samples.of(rows)
+    x, label = random_views(data, samples, card, recipe.fit, rng, ALONE)
     assert x.shape == (6, 3, 32, 32)
     assert sorted(label.tolist()) == sorted(data.labels.label[rows].tolist())
     middle = x[:, :2, 15:17, 15:17].mean(dim=(2, 3))
     assert ((middle[:, 1] > middle[:, 0]) == (label == card.member_index)).all()  # red is member
     assert (x[:4, 2] == 1).all()  # no corner of a turned stamp is empty
-    again, _ = random_views(data, rows, card, recipe.fit, rng)
+    again, _ = random_views(data, samples, card, recipe.fit, rng, ALONE)
     assert not torch.equal(x, again)
 
 
@@ -230,20 +238,20 @@ def test_no_network_scores_what_it_has_seen(
     fitted: dict[int, set[int]] = {}
     scored: list[int] = []
 
-    def spy_fit(data: TrainingSet, rows: np.ndarray, *rest: Any) -> Any:
-        network = fit_network(data, rows, *rest)
-        fitted[id(network)] = set(rows.tolist())
+    def spy_fit(task: Task, samples: Samples, *rest: Any) -> Any:
+        network = fit_network(task, samples, *rest)
+        fitted[id(network)] = set(samples.rows.tolist())
         keep.append(network)
         return network
 
-    def spy_score(network: Any, card: Any, data: TrainingSet, rows: np.ndarray) -> Any:
+    def spy_score(network: Any, card: Any, data: TrainingSet, rows: np.ndarray, at: Any) -> Any:
         assert not fitted[id(network)] & set(rows.tolist())
         scored.extend(rows.tolist())
-        return score_rows(network, card, data, rows)
+        return score_rows(network, card, data, rows, at)
 
     keep: list[Any] = []
     monkeypatch.setattr(fit, "fit_network", spy_fit)
-    monkeypatch.setattr(fit, "score_rows", spy_score)
+    monkeypatch.setattr(judgment, "score_rows", spy_score)
     path = train(recipe_path)
     assert sorted(scored) == list(range(N_OBJECT + 4))
     assert [len(rows) for rows in fitted.values()][-1] == N_OBJECT + 4
@@ -252,11 +260,18 @@ def test_no_network_scores_what_it_has_seen(
 
 
 def test_the_rate_rises_and_falls() -> None:
-    factors = [optimize._rate_factor(step, 200) for step in range(200)]
-    assert factors[:10] == pytest.approx(np.arange(1, 11) / 10)
-    assert max(factors) == 1.0
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert factors[-1] < 1e-3
+    settings = FitSettings(rate=0.5, epochs=10)
+    rates = [rate_at(step, 200, settings) / 0.5 for step in range(200)]
+    assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
+    assert max(rates) == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 1e-3
+
+
+def test_the_published_rate_falls_from_epoch_to_epoch() -> None:
+    settings = FitSettings(rate=0.8, rate_decay=0.9, epochs=5)
+    rates = np.array([rate_at(step, 35, settings) for step in range(35)]).reshape(5, 7)
+    assert rates == pytest.approx(np.tile(0.8 * np.exp(-0.9 * np.arange(5))[:, None], 7))
 
 
 def test_a_loss_that_runs_away_is_one_line(recipe_path: Path) -> None:
@@ -341,7 +356,7 @@ def test_rows_that_contradict_themselves_are_refused(
         loaded(recipe_path)
 
 
-@pytest.mark.parametrize("name", ["perseus-sdss", "perseus-synthetic"])
+@pytest.mark.parametrize("name", ["perseus", "perseus-sdss", "perseus-synthetic"])
 def test_shipped_recipes_are_valid(name: str) -> None:
     recipe = read_recipe(Path(__file__).parents[1] / "deploy" / "recipes" / f"{name}.toml")
     assert recipe.name == name

@@ -1,8 +1,8 @@
 """The published columns: name, type, unit, UCD and meaning of each.
 
-Owns what users see of a catalog; their scripts rest on these names. Does not own the order of
-the groups nor rules across columns (``schema``), nor what the flag bits and statuses are
-(``membership.flags``).
+Owns what users see of a catalog; their scripts rest on these names. Does not own the columns of
+magnitudes and colors (``photometry_columns``), the order of the groups nor rules across columns
+(``schema``), nor what the flag bits and statuses are (``membership.flags``).
 """
 
 import numpy as np
@@ -14,8 +14,7 @@ from survey_classifier.stamps import MASK_BITS
 __all__ = [
     "PIXEL_COLUMN_NAMES",
     "class_column",
-    "color_columns",
-    "magnitude_column",
+    "image_class_column",
     "pixel_columns",
     "redshift_columns",
     "score_columns",
@@ -23,8 +22,15 @@ __all__ = [
 ]
 
 _SHARE = (0.0, 1.0)
-_NO_EVIDENCE = "not computed yet: NaN"
+_NO_EVIDENCE = "NaN: none, or left out"
 
+
+_EVIDENCE = {
+    "image": "the image: log-odds of p_image less those of the training at this magnitude",
+    "color": "delta_rs at this magnitude",
+    "redshift": "the spectroscopic redshift",
+    "position": "the distance from the cluster's center",
+}
 
 PIXEL_COLUMN_NAMES = ("valid_fraction", *(f"mask_{str(bit.name).lower()}" for bit in MASK_BITS))
 """What a stamp is made of, in the order of the catalog."""
@@ -94,16 +100,23 @@ def score_columns() -> tuple[Column, ...]:
             "Standard deviation of p_image over the rotated and flipped views; NaN: one view only",
             _SHARE,
         ),
-        _evidence_column("image", "the image: log-odds of p_image less those of the training"),
-        _evidence_column("color", f"the color; {_NO_EVIDENCE}"),
-        _evidence_column("redshift", f"the spectroscopic redshift; {_NO_EVIDENCE}"),
-        _evidence_column("position", f"the position in the cluster; {_NO_EVIDENCE}"),
+        *(_evidence_column(name, what) for name, what in _EVIDENCE.items()),
         Column(
             "prior_member",
             "float32",
             "",
             "stat.probability",
-            "Share of members assumed among sources like this one in the field, before evidence",
+            "Share of members assumed among galaxies of this magnitude, before any evidence; the "
+            "share at the source's distance from the center is in llr_position",
+            _SHARE,
+        ),
+        Column(
+            "p_star",
+            "float32",
+            "",
+            "stat.probability",
+            "Probability of being a star by point-likeness, Gaia, color and the network's class "
+            "of stars, whatever of them there is; NaN: none",
             _SHARE,
         ),
         Column(
@@ -111,8 +124,8 @@ def score_columns() -> tuple[Column, ...]:
             "float32",
             "",
             "stat.probability",
-            "Posterior probability of membership: prior_member with all llr_* that are numbers; "
-            "NaN: not classified",
+            "Posterior probability of membership: (1 - p_star) prior_member with all llr_* that "
+            "are numbers, image and color by the weights in the footer; NaN: not classified",
             _SHARE,
             scored=True,
         ),
@@ -125,7 +138,8 @@ def _evidence_column(name: str, what: str) -> Column:
         "float32",
         "",
         "stat.likelihood",
-        f"Evidence, natural log of the likelihood ratio member to non-member, of {what}",
+        f"Evidence, natural log of the likelihood ratio member to non-member, of {what}; "
+        f"{_NO_EVIDENCE}",
     )
 
 
@@ -136,8 +150,23 @@ def class_column(name: str) -> Column:
         "float32",
         "",
         "stat.probability",
-        f"Posterior probability of the class {name}: the share 1 - p_member, divided among the "
-        "other classes as the network does; NaN: not classified",
+        f"Posterior probability of the class {name}: what p_member leaves, less p_star of it where "
+        "the network has a class of stars, divided among the others as the network does; NaN: not "
+        "classified",
+        _SHARE,
+        scored=True,
+    )
+
+
+def image_class_column(name: str) -> Column:
+    """Return what the network says of a class other than ``member``."""
+    return Column(
+        f"p_image_{name}",
+        "float32",
+        "",
+        "stat.probability",
+        f"Probability of the class {name} by the image alone, as p_image is that of member; NaN: "
+        "not classified",
         _SHARE,
         scored=True,
     )
@@ -163,13 +192,26 @@ def redshift_columns() -> tuple[Column, ...]:
             "Whether z lies in the cluster's velocity window: 1 yes, 0 no, -1 no redshift",
             (-1, 1),
         ),
+        Column(
+            "caustic_member",
+            "int16",
+            "",
+            "meta.code.member;src.redshift",
+            "Whether z lies within the cluster's caustics (Diaferio 1999): 1 yes, 0 no, -1 no "
+            "redshift, or too few for caustics",
+            (-1, 1),
+        ),
         Column("spec_class", "string", "", "src.class", "Class by the spectrum; empty: unknown"),
+        Column(
+            "z_source", "string", "", "meta.ref", "Table that z was taken from; empty: no redshift"
+        ),
         Column(
             "z_separation_arcsec",
             "float32",
             "arcsec",
             "pos.angDistance",
-            "Distance from the source to the object whose redshift it got; NaN: none",
+            "Distance from the source to the object whose redshift it got; NaN: none, or joined "
+            "by name",
             (0.0, np.inf),
         ),
         Column(
@@ -178,46 +220,6 @@ def redshift_columns() -> tuple[Column, ...]:
             "",
             "meta.code.qual;src.redshift",
             "Warning bits of the redshift as its survey gives them; 0: good, -1: unknown",
-        ),
-    )
-
-
-def magnitude_column(band: str) -> Column:
-    """Return the magnitude in one band."""
-    return Column(
-        f"mag_{band}",
-        "float32",
-        "mag",
-        "phot.mag",
-        f"Magnitude in {band} of the source list, corrected for extinction; NaN: unknown",
-    )
-
-
-def color_columns() -> tuple[Column, ...]:
-    """Return reddening, color and its region."""
-    return (
-        Column("ebv", "float64", "mag", "phot.color.excess", "Reddening E(B-V); NaN: unknown"),
-        Column(
-            "color_gz",
-            "float32",
-            "mag",
-            "phot.color",
-            "Color g - z, corrected for extinction; NaN: unknown",
-        ),
-        Column(
-            "delta_rs",
-            "float32",
-            "mag",
-            "phot.color;arith.diff",
-            "color_gz less that of the red sequence at the source's magnitude in r; NaN: unknown",
-        ),
-        Column(
-            "color_region",
-            "string",
-            "",
-            "src.class.color",
-            "Region of delta_rs: red_shoulder, red_sequence, green_valley or blue_cloud; "
-            "empty: unknown",
         ),
     )
 

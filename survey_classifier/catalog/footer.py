@@ -18,8 +18,10 @@ from xml.etree import ElementTree as ET
 from survey_classifier.catalog.column import Column
 from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import CatalogError
+from survey_classifier.membership.flags import Flag, Status
 
 __all__ = [
+    "CONTENT_KEY",
     "FINGERPRINT_KEY",
     "PROVENANCE_KEY",
     "TILE_DIGEST_KEY",
@@ -34,7 +36,7 @@ PROVENANCE_KEY = "survey_classifier.provenance"
 TILE_DIGEST_KEY = "survey_classifier.tile_digest"
 
 _VERSION_KEY = "IVOA.VOTable-Parquet.version"
-_CONTENT_KEY = "IVOA.VOTable-Parquet.content"
+CONTENT_KEY = "IVOA.VOTable-Parquet.content"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _DATATYPES = {
@@ -73,6 +75,8 @@ class Provenance:
     """When the run began, ISO 8601 with time zone."""
     mosaics: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 over what each mosaic holds, hexadecimal, by the mosaic's name."""
+    evidence: str = ""
+    """How p_member was weighed: a `Weighing` of ``membership.weighing``, JSON."""
 
     def __post_init__(self) -> None:
         digests = {
@@ -140,7 +144,7 @@ def table_footer(
     """
     return {
         _VERSION_KEY: "1.0",
-        _CONTENT_KEY: _table_xml(columns, name, parameters, n_rows, string_widths),
+        CONTENT_KEY: _table_xml(columns, name, parameters, n_rows, string_widths),
         # astropy cannot read a file without rows, and warns of any other, unless it finds these.
         **{f"table::len::{column}": str(width) for column, width in string_widths.items()},
     }
@@ -193,6 +197,9 @@ def _parameters(provenance: Provenance) -> dict[str, str]:
         "mosaics": "\n".join(f"{name} {digest}" for name, digest in provenance.mosaics.items()),
         **{f"version_{name}": version for name, version in provenance.versions.items()},
         "configuration": provenance.configuration,
+        "evidence": provenance.evidence,
+        "flags": "\n".join(f"{flag.value} {flag.name}: {flag.meaning}" for flag in Flag),
+        "status": "\n".join(f"{status.value}: {status.meaning}" for status in Status),
     }
 
 

@@ -136,7 +136,10 @@ def _filled(
     stream: BinaryIO, schema: CatalogSchema, provenance: Provenance, tile_digest: str
 ) -> Iterator[CatalogFile]:
     """Yield a catalog to append to, then complete its file."""
-    with pq.ParquetWriter(stream, schema.arrow, **PARQUET) as writer:
+    # A dictionary of floats that all differ is given up when it is full: it made files of a
+    # million rows 40 % larger, and their writing 2.5 times as slow.
+    repeated = [column.name for column in schema if not column.dtype.startswith("float")]
+    with pq.ParquetWriter(stream, schema.arrow, use_dictionary=repeated, **PARQUET) as writer:
         catalog = CatalogFile(writer, schema)
         yield catalog
         catalog.flush()

@@ -18,19 +18,24 @@ from astropy_healpix import lonlat_to_healpix
 from survey_classifier.catalog.column import Column, Values, refuse, strings
 from survey_classifier.catalog.columns import (
     class_column,
-    color_columns,
-    magnitude_column,
+    image_class_column,
     pixel_columns,
     redshift_columns,
     score_columns,
     source_columns,
+)
+from survey_classifier.catalog.photometry_columns import (
+    color_columns,
+    magnitude_column,
+    magnitude_error_column,
+    star_columns,
 )
 from survey_classifier.errors import CatalogError
 from survey_classifier.membership.flags import Status
 
 __all__ = ["CatalogSchema", "build_schema", "healpix_29"]
 
-_MEMBER = "member"
+_MEMBER, _STAR = "member", "star"
 _STRAY_SCORE = "in a row that is not classified; a failed score is NaN"
 _LOST_SCORE = "in a row that is classified; a failed score has a status that says so"
 
@@ -147,7 +152,9 @@ def healpix_29(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> npt.NDArray[np.
     return index
 
 
-def build_schema(classes: Sequence[str], magnitude_bands: Sequence[str]) -> CatalogSchema:
+def build_schema(
+    classes: Sequence[str], magnitude_bands: Sequence[str], error_bands: Sequence[str] = ()
+) -> CatalogSchema:
     """Return the schema of a run's catalog.
 
     Parameters
@@ -156,6 +163,8 @@ def build_schema(classes: Sequence[str], magnitude_bands: Sequence[str]) -> Cata
         The network's classes; one is ``member``.
     magnitude_bands
         Bands whose magnitudes the source list has.
+    error_bands
+        Bands whose errors of magnitudes it has.
 
     Raises
     ------
@@ -169,9 +178,13 @@ def build_schema(classes: Sequence[str], magnitude_bands: Sequence[str]) -> Cata
         (
             *source_columns(),
             *score_columns(),
-            *(class_column(name) for name in others),
+            # Of two classes the other one's is 1 - p_image; p_star is a column of its own.
+            *(image_class_column(name) for name in others if len(others) > 1),
+            *(class_column(name) for name in others if name != _STAR),
             *redshift_columns(),
             *(magnitude_column(band) for band in magnitude_bands),
+            *(magnitude_error_column(band) for band in error_bands),
+            *star_columns(),
             *color_columns(),
             *pixel_columns(),
         )

@@ -1,6 +1,6 @@
-"""The verb ``train``.
+"""The verbs ``train`` and ``calibrate``.
 
-Owns its options. Does not own the training (``training``).
+Owns their options. Does not own the training (``training``).
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import typer
 
 from survey_classifier.cli.terminal import app, bars
 
-__all__ = ["train"]
+__all__ = ["calibrate", "train"]
 
 
 @app.command()
@@ -26,3 +26,17 @@ def train(
     with bars() as shown:
         checkpoint = run_train(recipe, shown.of("train"))
     typer.echo(f"checkpoint: {checkpoint}")
+
+
+@app.command()
+def calibrate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Calibration recipe (TOML).")],
+) -> None:
+    """Weigh image, color and star evidence on labeled objects and write an evidence file.
+
+    Example: survey-classifier calibrate deploy/recipes/perseus-evidence.toml
+    """
+    from survey_classifier.training.calibrate import calibrate as run_calibrate
+
+    evidence = run_calibrate(recipe, typer.echo)
+    typer.echo(f"evidence: {evidence}")

@@ -6,13 +6,14 @@ take the next bit. Does not decide thresholds.
 
 from collections.abc import Mapping
 from enum import IntFlag, StrEnum
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.mosaic.pixels import MaskBit
 
-__all__ = ["Flag", "Status", "pack_flags", "pixel_flags"]
+__all__ = ["Flag", "ImageStatus", "Status", "pack_flags", "pixel_flags"]
 
 
 class Flag(IntFlag):
@@ -42,19 +43,39 @@ class Flag(IntFlag):
         "Several redshifts lie within the match radius, or several sources match one redshift.",
     )
     Z_WARNING = 1 << 8, "The redshift pipeline warns about the matched redshift."
+    AMBIGUOUS_LOWZ = (
+        1 << 9,
+        "The redshift is in the window of stars, but spectrum or speed are those of a galaxy.",
+    )
+    EBV_UNKNOWN = (
+        1 << 10,
+        "No usable E(B-V) is known, so magnitudes without extinction and colors are not, either.",
+    )
+    MAGNITUDE_UNKNOWN = (
+        1 << 11,
+        "The magnitude is missing in some band of the source list, or is no number.",
+    )
+    PRIOR_WITHOUT_MAGNITUDE = (
+        1 << 12,
+        "The source has no magnitude, so its prior is that of all magnitudes together.",
+    )
 
 
-class Status(StrEnum):
-    """The catalog's ``status``: classified, or the one reason why not."""
+class _Reason(StrEnum):
+    """A text with its meaning in one sentence."""
 
     meaning: str
 
-    def __new__(cls, text: str, meaning: str) -> "Status":
+    def __new__(cls, text: str, meaning: str) -> Self:
         """Make the status of this text, with its meaning in one sentence."""
         status = str.__new__(cls, text)
         status._value_ = text
         status.meaning = meaning
         return status
+
+
+class Status(_Reason):
+    """The catalog's ``status``: classified, or the one reason why not."""
 
     CLASSIFIED = "classified", "The row has a score."
     NO_POSITION = "no_position", "The source list gives no position."
@@ -64,6 +85,16 @@ class Status(StrEnum):
     LOW_COVERAGE = "low_coverage", "Too small a fraction of the stamp has usable data."
     SCORE_FAILED = "score_failed", "The network's output is not finite."
     TILE_FAILED = "tile_failed", "The tile of the source failed; the run's report says why."
+
+
+class ImageStatus(_Reason):
+    """More values of ``status``, where stamps are images that exist already."""
+
+    NO_IMAGE = "no_image", "The table names no image, or there is none of that name."
+    BAD_IMAGE = (
+        "bad_image",
+        "The image can't be read, or its planes, scale or unit are not those needed.",
+    )
 
 
 _FLAG_OF_MASK_BIT: Mapping[MaskBit, Flag] = {

@@ -53,7 +53,7 @@ def expit(log_odds: npt.ArrayLike) -> Floats:
     return np.asarray(special.expit(np.asarray(log_odds, dtype=np.float64)), dtype=np.float64)
 
 
-def llr_image(p: npt.ArrayLike, pi_train: float) -> Floats:
+def llr_image(p: npt.ArrayLike, pi_train: npt.ArrayLike) -> Floats:
     """Return the log-likelihood ratio, member over nonmember, that a calibrated score carries.
 
     logit(p) - logit(pi_train): the score without the prior it was trained with.
@@ -63,7 +63,7 @@ def llr_image(p: npt.ArrayLike, pi_train: float) -> Floats:
     p
         Calibrated probabilities, shape (n,); NaN = unknown.
     pi_train
-        Share of members in training, inside (0, 1).
+        Share of members among training objects like these, shape (n,) or scalar, inside (0, 1).
 
     Raises
     ------

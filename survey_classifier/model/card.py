@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from survey_classifier.errors import CheckpointError
 
-__all__ = ["DataDigest", "ModelCard", "Stretch", "parse_card"]
+__all__ = ["DataDigest", "ModelCard", "Stretch", "Transformer", "parse_card"]
 
-Architecture = Literal["resnet15", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+Architecture = Literal[
+    "resnet15", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit"
+]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -24,6 +26,9 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 MAX_WIDTH = 512
 MAX_STAMP_PX = 1024
 MAX_NAMES = 64
+MAX_DEPTH = 64
+MAX_TOKENS = 4096
+"""Patches that a stamp is cut into; attention needs memory as their square."""
 
 
 class Stretch(BaseModel):
@@ -39,6 +44,19 @@ class Stretch(BaseModel):
     """Where the curve turns from linear to logarithmic; of the order of the noise."""
     maximum: Positive
     """The value that becomes 1."""
+
+
+class Transformer(BaseModel):
+    """The shape of a vision transformer; its width is that of the card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch_px: Annotated[int, Field(ge=1, le=MAX_STAMP_PX)]
+    """Side of a patch, in pixels of the network's input."""
+    depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)]
+    """Number of blocks."""
+    n_heads: Annotated[int, Field(ge=1, le=MAX_NAMES)]
+    """Attention heads of a block."""
 
 
 class DataDigest(BaseModel):
@@ -71,9 +89,11 @@ class ModelCard(BaseModel):
     description: Annotated[str, Field(min_length=1)]
     """What it was trained on; says "simulated" where that is so."""
     architecture: Architecture
-    """The network (see ``resnet``)."""
+    """The network (see ``resnet`` and ``vit``)."""
     width: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-    """Channels of the first stage; 64 is the published network."""
+    """Channels of the first stage, 64 is the published network; of ``vit`` those of a token."""
+    transformer: Transformer | None = None
+    """Shape of a ``vit``."""
     classes: Annotated[tuple[Word, ...], Field(min_length=2, max_length=MAX_NAMES)]
     """Names of the logits, in order; one of them is ``member``."""
     bands: Annotated[tuple[Word, ...], Field(min_length=1, max_length=MAX_NAMES)]
@@ -86,6 +106,8 @@ class ModelCard(BaseModel):
     """Side of the network's input."""
     stretch: dict[str, Stretch]
     """The stretch of each band, by name."""
+    gray: bool = False
+    """Whether the network sees the mean of the stretched bands in each of them."""
     n_views: Literal[1, 2, 4, 8]
     """Orientations that a score is averaged over, of the eight of the square."""
     temperature: Positive
@@ -127,6 +149,7 @@ class ModelCard(BaseModel):
         _check_keys("prevalence", self.prevalence.keys(), self.classes)
         if abs(sum(self.prevalence.values()) - 1) > 1e-6:
             raise ValueError(f"prevalence must add up to 1, got {self.prevalence}")
+        _check_transformer(self)
         unknown = set(self.label_mapping.values()) - set(self.classes)
         if unknown:
             raise ValueError(f"label_mapping leads to {sorted(unknown)}, which are no classes")
@@ -143,6 +166,27 @@ def _check_keys(field: str, keys: KeysView[str], names: tuple[str, ...]) -> None
     """Raise unless the keys are exactly the names."""
     if set(keys) != set(names):
         raise ValueError(f"{field} must be given for exactly {list(names)}, got {sorted(keys)}")
+
+
+def _check_transformer(card: ModelCard) -> None:
+    """Raise unless the shape of a transformer is given for one, and fits its stamps."""
+    shape = card.transformer
+    if (card.architecture == "vit") != (shape is not None):
+        raise ValueError(
+            f"transformer must be given for the architecture vit and no other, not for"
+            f" {card.architecture}"
+            if shape
+            else "the architecture vit needs transformer"
+        )
+    if shape is None:
+        return
+    if card.stamp_px % shape.patch_px or (card.stamp_px // shape.patch_px) ** 2 > MAX_TOKENS:
+        raise ValueError(
+            f"stamp_px {card.stamp_px} must be a multiple of patch_px {shape.patch_px}, and hold"
+            f" at most {MAX_TOKENS} patches"
+        )
+    if card.width % shape.n_heads:
+        raise ValueError(f"width {card.width} must be a multiple of n_heads {shape.n_heads}")
 
 
 def parse_card(text: str | bytes, origin: str) -> ModelCard:

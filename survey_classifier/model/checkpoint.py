@@ -1,28 +1,33 @@
 """Checkpoints: one safetensors file with the weights and, in its header, the model card.
 
-Owns the file's layout, its reading and writing, and the shipped checkpoints' folder. Does not
-own the card's rules (``card``) or the network (``resnet``). Reading a card loads no torch, and
-nothing here ever unpickles: a checkpoint is data from strangers.
-
-The layout is that of safetensors: eight bytes with the header's length (little endian), the
-header as JSON, then the tensors. Our header's ``__metadata__`` holds ``format`` and ``card``.
+Owns the file's reading and writing, and the shipped checkpoints' folder. Does not own the file's
+header (``header``), the card's rules (``card``) or the network (``network``). Reading a card loads
+no torch, and nothing here ever unpickles: a checkpoint is data from strangers.
 """
 
 import hashlib
-import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from survey_classifier.errors import CheckpointError
 from survey_classifier.files import replacing
-from survey_classifier.model.card import ModelCard, parse_card
+from survey_classifier.model.card import ModelCard
+from survey_classifier.model.header import (
+    LENGTH_BYTES,
+    MAX_HEADER_BYTES,
+    SUFFIX,
+    card_of_header,
+    metadata_of,
+    sorted_header,
+)
 from survey_classifier.settings import nearest_name
 
 if TYPE_CHECKING:
     import torch
 
-    from survey_classifier.model.resnet import ResNet
+    from survey_classifier.model.network import Network
 
 __all__ = [
     "ModelCard",
@@ -31,14 +36,10 @@ __all__ = [
     "read_card",
     "resolve_checkpoint",
     "save_checkpoint",
+    "shipped_cards",
 ]
 
-SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).parent / "checkpoints"
-FORMAT = "survey_classifier/1"
-FORMAT_KEY, CARD_KEY = "format", "card"
-LENGTH_BYTES = 8
-MAX_HEADER_BYTES = 4 << 20
 MAX_FILE_BYTES = 2 << 30
 """Eight times the published resnet152."""
 
@@ -63,13 +64,28 @@ def resolve_checkpoint(name_or_path: str, folder: Path) -> Path:
         if path.is_file():
             return path
         raise CheckpointError(f"there is no checkpoint {path}; correct the path of 'checkpoint'")
-    shipped = {path.stem: path for path in sorted(SHIPPED.glob(f"*{SUFFIX}"))}
+    shipped = {path.stem: path for path in _shipped()}
     if name_or_path in shipped:
         return shipped[name_or_path]
     raise CheckpointError(
         f"there is no shipped checkpoint {name_or_path!r} (a path ends in {SUFFIX}):"
         f" {nearest_name(name_or_path, set(shipped))}"
     )
+
+
+def shipped_cards() -> Iterator[ModelCard]:
+    """Yield the cards of the shipped checkpoints, sorted by name.
+
+    Raises
+    ------
+    CheckpointError
+        If one cannot be read.
+    """
+    return map(read_card, _shipped())
+
+
+def _shipped() -> list[Path]:
+    return sorted(SHIPPED.glob(f"*{SUFFIX}"))
 
 
 def file_digest(path: Path) -> str:
@@ -102,61 +118,10 @@ def read_card(path: Path) -> ModelCard:
             text = file.read(n_bytes) if n_bytes <= MAX_HEADER_BYTES else b""
     except OSError as error:
         raise _unreadable(path, error) from error
-    return _card_of_header(path, text, n_bytes)
+    return card_of_header(path, text, n_bytes)
 
 
-def _card_of_header(path: Path, text: bytes, n_bytes: int) -> ModelCard:
-    """Return the card that a header of ``n_bytes`` holds."""
-    if not 2 <= n_bytes <= MAX_HEADER_BYTES or len(text) < n_bytes:
-        raise CheckpointError(
-            f"{path} is no checkpoint: its header claims {n_bytes} bytes, the file holds"
-            f" {path.stat().st_size}; give a {SUFFIX} file written by 'survey-classifier train'"
-        )
-    metadata = _metadata(path, text)
-    found = metadata.get(FORMAT_KEY)
-    if found != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {found!r}, this version reads {FORMAT!r};"
-            " train it again with 'survey-classifier train'"
-        )
-    _require_whole(path, text)
-    card = metadata.get(CARD_KEY)
-    if not isinstance(card, str):
-        raise CheckpointError(
-            f"{path} has no model card; train it again with 'survey-classifier train'"
-        )
-    return parse_card(card, str(path))
-
-
-def _require_whole(path: Path, text: bytes) -> None:
-    """Refuse a file that is shorter than its header says: it would fail only when it is loaded."""
-    tensors = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
-    try:
-        n_bytes = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint: its header does not say where its tensors are;"
-            f" give a {SUFFIX} file written by 'survey-classifier train'"
-        ) from error
-    expected, size = LENGTH_BYTES + len(text) + n_bytes, path.stat().st_size
-    if size < expected:
-        raise CheckpointError(f"{path} is truncated, {size} of {expected} bytes; copy it again")
-
-
-def _metadata(path: Path, text: bytes) -> dict[str, Any]:
-    """Return the ``__metadata__`` of a safetensors header."""
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint: its header is no JSON;"
-            f" give a {SUFFIX} file written by 'survey-classifier train'"
-        ) from error
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return metadata if isinstance(metadata, dict) else {}
-
-
-def load_network(path: Path, expected_digest: str | None = None) -> "tuple[ResNet, ModelCard]":
+def load_network(path: Path, expected_digest: str | None = None) -> "tuple[Network, ModelCard]":
     """Return the network of a checkpoint, in ``eval`` mode on the CPU, and its card.
 
     Parameters
@@ -176,7 +141,7 @@ def load_network(path: Path, expected_digest: str | None = None) -> "tuple[ResNe
     content = _content(path)
     _check_digest(path, content, expected_digest)
     n_bytes = int.from_bytes(content[:LENGTH_BYTES], "little")
-    card = _card_of_header(path, content[LENGTH_BYTES : LENGTH_BYTES + n_bytes], n_bytes)
+    card = card_of_header(path, content[LENGTH_BYTES : LENGTH_BYTES + n_bytes], n_bytes)
     network = _without_memory(card)
     tensors = _tensors(path, content)
     _check_tensors(path, tensors, network)
@@ -201,7 +166,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _without_memory(card: ModelCard) -> "ResNet":
+def _without_memory(card: ModelCard) -> "Network":
     """Return the network that a card describes, its tensors with a shape but no memory.
 
     A card is data from strangers: what it asks for is held against the tensors that came with
@@ -209,10 +174,10 @@ def _without_memory(card: ModelCard) -> "ResNet":
     """
     import torch
 
-    from survey_classifier.model.resnet import ResNet
+    from survey_classifier.model.network import build_network
 
     with torch.device("meta"):
-        return ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
+        return build_network(card)
 
 
 def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
@@ -238,7 +203,7 @@ def _tensors(path: Path, content: bytes) -> "dict[str, torch.Tensor]":
         ) from error
 
 
-def _check_tensors(path: Path, tensors: "dict[str, torch.Tensor]", network: "ResNet") -> None:
+def _check_tensors(path: Path, tensors: "dict[str, torch.Tensor]", network: "Network") -> None:
     """Raise unless the tensors are exactly those of the network, and finite."""
     wanted = network.state_dict()
     odd = sorted(wanted.keys() ^ tensors.keys())
@@ -258,7 +223,7 @@ def _check_tensors(path: Path, tensors: "dict[str, torch.Tensor]", network: "Res
             raise CheckpointError(f"{path} has values in {name!r} that are not finite; train again")
 
 
-def save_checkpoint(path: Path, network: "ResNet", card: ModelCard) -> None:
+def save_checkpoint(path: Path, network: "Network", card: ModelCard) -> None:
     """Write a checkpoint; the file appears complete or not at all.
 
     Parameters
@@ -279,8 +244,7 @@ def save_checkpoint(path: Path, network: "ResNet", card: ModelCard) -> None:
 
     tensors = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     _check_tensors(path, tensors, _without_memory(card))
-    metadata = {FORMAT_KEY: FORMAT, CARD_KEY: card.model_dump_json()}
-    content = _sorted_header(save(tensors, metadata))
+    content = sorted_header(save(tensors, metadata_of(card)))
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
@@ -288,18 +252,6 @@ def save_checkpoint(path: Path, network: "ResNet", card: ModelCard) -> None:
         raise CheckpointError(
             f"{path} can't be written ({error.strerror}); choose another 'out'"
         ) from error
-
-
-def _sorted_header(content: bytes) -> bytes:
-    """Return a safetensors file with its header in sorted order.
-
-    The library writes the metadata's keys in an order that changes from call to call; a
-    checkpoint's digest must not.
-    """
-    end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
-    header = json.dumps(json.loads(content[LENGTH_BYTES:end]), sort_keys=True).encode()
-    header += b" " * (-len(header) % LENGTH_BYTES)  # tensors start at a multiple of eight
-    return len(header).to_bytes(LENGTH_BYTES, "little") + header + content[end:]
 
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:

@@ -10,13 +10,14 @@ source lies exactly at its center ``(stamp_px - 1) / 2``: between the two middle
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from survey_classifier.errors import CheckpointError
 from survey_classifier.model.card import ModelCard
+from survey_classifier.model.checkpoint import shipped_cards
 from survey_classifier.mosaic.pixels import Described
 
 __all__ = ["cut_size_px", "pyramid_level", "require_mosaic", "to_network_input"]
@@ -105,7 +106,7 @@ def require_mosaic(
         raise CheckpointError(
             f"the mosaic {source.name} has the bands {', '.join(sorted(have))}, the checkpoint"
             f" {card.name} needs exactly {', '.join(sorted(card.bands))};"
-            " choose another checkpoint, ingest other bands, or name those to use as mosaic.bands"
+            f" {_other_checkpoint(card, have, source.scale_arcsec)}"
         )
     for band in card.bands:
         if have[band] != card.unit:
@@ -114,6 +115,20 @@ def require_mosaic(
                 f" {card.name} needs {card.unit}; choose another checkpoint or ingest it again"
             )
     pyramid_level(card, source.scale_arcsec, source.n_levels)
+
+
+def _other_checkpoint(card: ModelCard, have: Mapping[str, str], scale_arcsec: float) -> str:
+    """Return what can be done about a mosaic that has other bands than a network needs."""
+    if have.keys() > set(card.bands):
+        return "name these as mosaic.bands, or choose another checkpoint"
+    for shipped in shipped_cards():
+        has_bands = all(have.get(band) == shipped.unit for band in shipped.bands)
+        if has_bands and scale_arcsec <= shipped.scale_arcsec * SCALE_TOLERANCE:
+            return f"{shipped.name}, which is shipped, fits: choose it, or ingest other bands"
+    return (
+        "none that is shipped fits: train one, or ingest other bands; ingest, inspect and detect"
+        " need no checkpoint that fits"
+    )
 
 
 def to_network_input(
@@ -146,7 +161,8 @@ def to_network_input(
     -------
     Tensor
         ``(n, band + 1, stamp_px, stamp_px)`` float32, finite: the stretched bands, 0 where
-        invalid, and one channel that is 1 where all bands are valid and 0 elsewhere.
+        invalid (where the card is ``gray``, the mean of the valid ones in each), and one channel
+        that is 1 where all bands are valid and 0 elsewhere.
     """
     grid = _sampling_grid(flux, offset_px, scale_arcsec, card, rotation_deg, flip)
     value, valid = _resample(flux, grid, _samples_per_px(scale_arcsec, card))
@@ -155,6 +171,9 @@ def to_network_input(
     softening, maximum = _stretch_constants(card, flux)
     stretched = torch.asinh(value / softening) / torch.asinh(maximum / softening)
     channels = torch.where(valid, stretched, 0.0)  # (n, band, stamp_px, stamp_px)
+    if card.gray:
+        n_valid = valid.sum(dim=1, keepdim=True)
+        channels = (channels.sum(dim=1, keepdim=True) / n_valid.clamp(min=1)).expand_as(channels)
     all_valid = valid.all(dim=1, keepdim=True).to(channels.dtype)
     return torch.cat([channels, all_valid], dim=1)
 

@@ -170,10 +170,11 @@ def _initialize(module: nn.Module) -> None:
         nn.init.zeros_(last.norm.weight)
 
 
-def fuse_norms(network: ResNet) -> None:
+def fuse_norms(network: nn.Module) -> None:
     """Fold every batch norm of an ``eval`` network into its convolution, in place.
 
     The results are the same up to rounding; the network can't be trained or saved afterwards.
+    One without batch norms stays as it is.
     """
     for module in list(network.modules()):
         for name, child in module.named_children():

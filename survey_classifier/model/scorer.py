@@ -19,7 +19,8 @@ from survey_classifier.errors import CheckpointError, RunError
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import load_network
 from survey_classifier.model.inputs import SCALE_TOLERANCE, to_network_input
-from survey_classifier.model.resnet import ResNet, fuse_norms
+from survey_classifier.model.network import Network
+from survey_classifier.model.resnet import fuse_norms
 from survey_classifier.stamps import Stamps
 
 __all__ = ["Scorer", "Scores", "TorchScorer", "choose_device", "oriented"]
@@ -98,7 +99,7 @@ def oriented(x: torch.Tensor, n_views: int) -> Iterator[torch.Tensor]:
 
 
 class TorchScorer:
-    """Scores with a `ResNet` on one device, in float32.
+    """Scores with a network on one device, in float32.
 
     Parameters
     ----------
@@ -113,11 +114,11 @@ class TorchScorer:
     """
 
     def __init__(
-        self, network: ResNet, card: ModelCard, device: torch.device, batch_size: int = 256
+        self, network: Network, card: ModelCard, device: torch.device, batch_size: int = 256
     ) -> None:
         fuse_norms(network)
         # torch's annotations leave out this overload of Module.to.
-        self._network: ResNet = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network: Network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._card = card
         self._device = device
         self._batch_size = batch_size

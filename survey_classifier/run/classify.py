@@ -6,22 +6,24 @@ any of those steps.
 
 from pathlib import Path
 
-from survey_classifier.errors import ConfigError
+from survey_classifier.catalog.parts import done_parts
+from survey_classifier.errors import ConfigError, once_written
 from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
 from survey_classifier.model.inputs import require_mosaic
-from survey_classifier.mosaic.ingest import carry_out
+from survey_classifier.mosaic.backlog import Ingested
 from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.planning import plan_or_open
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.claim import check_place, claimed
 from survey_classifier.run.config import RunConfig, as_run
 from survey_classifier.run.detect import find_sources, require_detectable
+from survey_classifier.run.inputs import Inputs, objects_with_redshifts, read_inputs
 from survey_classifier.run.listener import Listener
-from survey_classifier.run.plan import Inputs, plan, read_inputs
+from survey_classifier.run.making import make_mosaics
+from survey_classifier.run.plan import plan
 from survey_classifier.run.receipt import RunReceipt
 from survey_classifier.run.truth import Truth
 from survey_classifier.run.work import Workers, publish_only, work_off
-from survey_classifier.sources.redshifts import read_redshifts
 
 __all__ = ["classify", "ingest", "publish"]
 
@@ -50,7 +52,7 @@ def classify(
     Raises
     ------
     InputError
-        Of the kind that fits, before anything is written.
+        Of the kind that fits, as a rule before anything is written; its exit code says so.
     ClusterError
         If the cluster cannot be used.
     LostSourcesError
@@ -59,21 +61,23 @@ def classify(
     config = as_run(run)
     listener = Listener() if listener is None else listener
     settings = config.cluster_on(cluster)
-    if config.sources.detect:
-        check_place(config, settings)
-        mosaics = _searched(config, listener)
-        laid_out = plan(config, read_inputs(config), mosaics)
+    inputs = None if config.sources.detect else read_inputs(config)
+    check_place(config, settings)
+    if inputs is None:
+        mosaics, has_written = _searched(config, listener)
     else:
-        inputs = read_inputs(config)
-        check_place(config, settings)
-        laid_out = plan(config, inputs, _mosaics(inputs, listener))
-    with claimed(config), Workers(settings, listener) as workers:
-        return work_off(laid_out, workers, listener)
+        mosaics, has_written = _made(inputs, listener)
+    with once_written(lambda: has_written):
+        laid_out = plan(config, inputs, mosaics)
+        for line in laid_out.remarks:
+            listener.say(line)
+        with claimed(config), Workers(settings, listener) as workers:
+            return work_off(laid_out, workers, listener)
 
 
 def ingest(
     run: str | Path | RunConfig, *, cluster: str | None = None, listener: Listener | None = None
-) -> list[Mosaic]:
+) -> list[Ingested]:
     """Make the mosaics of a run, or open those that are there; only ``[mosaic]`` is used.
 
     Parameters
@@ -89,8 +93,8 @@ def ingest(
 
     Returns
     -------
-    list of Mosaic
-        Sorted by place.
+    list of Ingested
+        The mosaics, sorted by place, and what was done for each.
 
     Raises
     ------
@@ -105,45 +109,44 @@ def ingest(
     if settings.kind == "cuda":
         raise ConfigError("an ingest needs no GPU: its cluster is serial, local or an address")
 
-    def progress(done: int, total: int) -> None:
-        told.progress("ingest", done, total)
-
     laid_out = plan_or_open(config.mosaic, config.folder)
     plans = [item for item in laid_out if isinstance(item, IngestPlan)]
     if settings.kind == "serial" or not plans:
-        return carry_out(laid_out, progress)
+        return make_mosaics(laid_out, told)
     # Imported here: threads need no dask.
     from survey_classifier.run.cluster import ingest_executor
 
     with ingest_executor(settings, plans) as executor:
-        return carry_out(laid_out, progress, executor)
+        return make_mosaics(laid_out, told, executor)
 
 
-def _mosaics(inputs: Inputs, listener: Listener) -> list[Mosaic]:
-    """Return the run's mosaics, checked to fit before any is ingested."""
+def _made(inputs: Inputs, listener: Listener) -> tuple[list[Mosaic], bool]:
+    """Return the run's mosaics, checked to fit before any is ingested; say if any was."""
     config = inputs.config
     laid_out = plan_or_open(config.mosaic, config.folder)
     for mosaic in laid_out:
         inputs.require(mosaic)
     inputs.n_on(laid_out)
-    return carry_out(laid_out, lambda done, n: listener.progress("ingest", done, n))
+    if any(isinstance(item, IngestPlan) for item in laid_out):
+        done_parts(config.parts_folder, inputs.fingerprint)  # refuses those of another run
+    made = make_mosaics(laid_out, listener)
+    return [item.mosaic for item in made], any(item.n_written for item in made)
 
 
-def _searched(config: RunConfig, listener: Listener) -> list[Mosaic]:
-    """Return the run's mosaics, on which its sources are detected by now."""
+def _searched(config: RunConfig, listener: Listener) -> tuple[list[Mosaic], bool]:
+    """Return the run's mosaics, on which its sources are detected; say if any of it is new."""
     # What is wrong with the other inputs must not be found out after all the work.
-    if config.redshifts is not None:
-        read_redshifts(config.path(config.redshifts.path), config.redshifts.columns)
+    objects_with_redshifts(config)
     Truth.read(config)
     card = read_card(resolve_checkpoint(config.checkpoint, config.folder))
     laid_out = plan_or_open(config.mosaic, config.folder)
     for mosaic in laid_out:
         require_mosaic(card, mosaic, config.mosaic.bands)
     require_detectable(config, laid_out)
-    mosaics = carry_out(laid_out, lambda done, n: listener.progress("ingest", done, n))
-    with claimed(config):
-        find_sources(config, mosaics, listener)
-    return mosaics
+    made = make_mosaics(laid_out, listener)
+    mosaics, has_written = [item.mosaic for item in made], any(item.n_written for item in made)
+    with once_written(lambda: has_written), claimed(config):
+        return mosaics, find_sources(config, mosaics, listener) or has_written
 
 
 def publish(run: str | Path | RunConfig) -> RunReceipt:

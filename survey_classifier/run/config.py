@@ -1,7 +1,8 @@
 """The run file: one TOML file that says everything about a run.
 
 Owns the keys of a run file and their defaults, and where a run's output lies. Does not own the
-``[mosaic]`` table (``mosaic.ingest``) nor what the settings mean to the rooms that use them.
+``[mosaic]`` table (``mosaic.mosaic_settings``), those of the evidence (``evidence_settings``), nor
+what the settings mean to the rooms that use them.
 Paths in the file are relative to it.
 """
 
@@ -10,37 +11,35 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.membership.color import EXTINCTION, ColorCuts
-from survey_classifier.membership.redshift import RedshiftCuts
-from survey_classifier.model.checkpoint import SUFFIX
-from survey_classifier.mosaic.inputs import WORD, MosaicSettings, place_text
+from survey_classifier.model.header import SUFFIX
+from survey_classifier.mosaic.inputs import WORD, place_text
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.store import CHUNK_PX
+from survey_classifier.run.evidence_settings import (
+    BrightStarsSettings,
+    MembershipSettings,
+    RedshiftsSettings,
+    SourcesSettings,
+)
 from survey_classifier.settings import Settings, expand_path, read_settings
 from survey_classifier.sources.detection import DetectSettings
-from survey_classifier.sources.redshifts import RedshiftColumns
-from survey_classifier.sources.table import SourceColumns
 
 __all__ = [
     "ClusterSettings",
-    "MembershipSettings",
     "ModelSettings",
-    "RedshiftsSettings",
     "RunConfig",
-    "SourcesSettings",
     "TruthSettings",
     "as_run",
     "read_run",
 ]
 
-Share = Annotated[float, Field(gt=0, lt=1)]
 CLUSTER_KIND = r"serial|local|cuda|\w+://\S+|[^/\s]+:\d+"
 CLUSTER_WORDS = "serial, local, cuda, or the address of a scheduler such as tcp://host:8786"
 DASHBOARD = "127.0.0.1:8787"
 ADDRESS = r"[^/\s]*:\d{1,5}"
-_REDSHIFT, _COLOR = RedshiftCuts(), ColorCuts()
 
 
 def _like(pattern: str, words: str) -> AfterValidator:
@@ -54,57 +53,9 @@ def _like(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-class SourcesSettings(Settings):
-    """The ``[sources]`` table: the list of what is to be classified."""
-
-    path: str | None = None
-    """The table; none where the sources are detected."""
-    detect: bool = False
-    """Whether to find the sources on the mosaic, by the ``[detect]`` table."""
-    columns: SourceColumns = SourceColumns()
-    system: str = "sdss"
-    """Photometric system of the magnitudes, for dereddening: a key of `EXTINCTION`."""
-    dereddened: bool = False
-    """Whether the magnitudes are free of Galactic extinction already."""
-    ebv: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """E(B-V) of all sources, where the table has no column of it."""
-
-    @model_validator(mode="after")
-    def _one_list(self) -> "SourcesSettings":
-        if self.detect == (self.path is not None):
-            raise ValueError("give either path (a table of sources) or detect = true")
-        if self.detect and "columns" in self.model_fields_set:
-            raise ValueError("detected sources have columns of their own: leave columns out")
-        return self
-
-    @model_validator(mode="after")
-    def _known_system(self) -> "SourcesSettings":
-        if self.system not in EXTINCTION:
-            known = ", ".join(EXTINCTION)
-            raise ValueError(f"unknown photometric system {self.system!r}; known are {known}")
-        if not self.dereddened:
-            unknown = sorted(set(self.columns.mag) - set(EXTINCTION[self.system]))
-            if unknown:
-                raise ValueError(
-                    f"no extinction coefficient for band {unknown[0]!r} of {self.system}; "
-                    f"known are {', '.join(EXTINCTION[self.system])}, or set dereddened = true"
-                )
-            if self.columns.ebv is not None and self.ebv is not None:
-                raise ValueError("give columns.ebv or a constant ebv, not both")
-            if self.columns.mag and self.columns.ebv is None and self.ebv is None:
-                raise ValueError(
-                    "magnitudes need E(B-V): give columns.ebv, or ebv = a constant, or "
-                    "dereddened = true"
-                )
-        return self
-
-
-class RedshiftsSettings(Settings):
-    """The ``[redshifts]`` table: a table of spectroscopic redshifts."""
-
-    path: str
-    columns: RedshiftColumns = RedshiftColumns()
-    radius_arcsec: Annotated[float, Field(gt=0, le=60)] = 1.5
+def _as_list(tables: object) -> object:
+    """Return one table, ``[redshifts]``, as a list of one, ``[[redshifts]]``."""
+    return [tables] if isinstance(tables, dict) else tables
 
 
 class ModelSettings(Settings):
@@ -116,41 +67,6 @@ class ModelSettings(Settings):
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """Stamps that are scored at once."""
-
-
-class MembershipSettings(Settings):
-    """The ``[membership]`` table: windows and priors; the defaults are those of Perseus."""
-
-    prior: Share | None = None
-    """Share of members among the field's sources; by default that of the training sources."""
-    min_valid_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A stamp with less usable area is not classified (status low_coverage)."""
-    star_max_z: float = _REDSHIFT.star_max_z
-    cluster_max_z: float = _REDSHIFT.cluster_max_z
-    z_cluster: float = _REDSHIFT.z_cluster
-    sigma_km_s: float = _REDSHIFT.sigma_km_s
-    n_sigma: float = _REDSHIFT.n_sigma
-    color_offset_gz: float = _COLOR.offset_gz
-
-    def redshift_cuts(self) -> RedshiftCuts:
-        """Return the redshift windows."""
-        return RedshiftCuts(
-            star_max_z=self.star_max_z,
-            cluster_max_z=self.cluster_max_z,
-            z_cluster=self.z_cluster,
-            sigma_km_s=self.sigma_km_s,
-            n_sigma=self.n_sigma,
-        )
-
-    def color_cuts(self) -> ColorCuts:
-        """Return the color regions."""
-        return ColorCuts(offset_gz=self.color_offset_gz)
-
-    @model_validator(mode="after")
-    def _sound(self) -> "MembershipSettings":
-        self.redshift_cuts()
-        self.color_cuts()
-        return self
 
 
 class TilesSettings(Settings):
@@ -177,9 +93,7 @@ class ClusterSettings(Settings):
     """``serial``, ``local``, ``cuda``, or the address of a scheduler such as tcp://host:8786."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of a local worker; by default one a core."""
-    dashboard: Annotated[str, _like(ADDRESS, "an address such as 127.0.0.1:8787")] = (
-        "127.0.0.1:8787"
-    )
+    dashboard: Annotated[str, _like(ADDRESS, "an address such as 127.0.0.1:8787")] = DASHBOARD
     """Where the dashboard listens: on this machine only, unless told otherwise."""
 
 
@@ -209,7 +123,8 @@ class RunConfig(Settings):
     """Folder of the output."""
     mosaic: MosaicSettings
     sources: SourcesSettings
-    redshifts: RedshiftsSettings | None = None
+    redshifts: Annotated[tuple[RedshiftsSettings, ...], BeforeValidator(_as_list)] = ()
+    bright_stars: BrightStarsSettings | None = None
     detect: DetectSettings = DetectSettings()
     model: ModelSettings
     membership: MembershipSettings = MembershipSettings()
@@ -243,6 +158,10 @@ class RunConfig(Settings):
         """Name of the shipped checkpoint, or the absolute path of another."""
         text = self.model.checkpoint
         return str(self.path(text)) if text.endswith(SUFFIX) else text
+
+    def table_or_name(self, text: str) -> str:
+        """Return the name of a shipped table, or the absolute path of a file.toml."""
+        return str(self.path(text)) if text.endswith(".toml") else text
 
     def cluster_on(self, kind: str | None) -> ClusterSettings:
         """Return the ``[cluster]`` table with another kind.
@@ -310,9 +229,16 @@ class RunConfig(Settings):
     def resolved_toml(self) -> str:
         """Return the run file with every default filled in and every path absolute."""
         content = _without_none(self.model_dump())
-        for table in ("sources", "redshifts", "truth"):
-            if "path" in content.get(table, {}):
-                content[table]["path"] = str(self.path(content[table]["path"]))
+        tables = [content.get(name, {}) for name in ("sources", "bright_stars", "truth")]
+        for table in (*tables, *content["redshifts"]):
+            for key in ("path", "dust_map"):
+                if key in table:
+                    table[key] = str(self.path(table[key]))
+        content["membership"] |= {
+            key: self.table_or_name(text)
+            for key in ("prior", "evidence", "red_sequence")
+            if isinstance(text := content["membership"].get(key), str)
+        }
         if self.sources.detect:
             del content["sources"]["columns"]
         mosaic = content["mosaic"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from survey_classifier.catalog.parts import done_parts
 from survey_classifier.geometry import TileGrid
+from survey_classifier.membership.evidence import PIECES
 from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
 from survey_classifier.model.inputs import require_mosaic
 from survey_classifier.mosaic.layout import IngestPlan
@@ -20,7 +21,7 @@ from survey_classifier.mosaic.remarks import remarks
 from survey_classifier.mosaic.store import SHARD_PX, Mosaic
 from survey_classifier.run.config import RunConfig, as_run
 from survey_classifier.run.detect import require_detectable
-from survey_classifier.run.inputs import read_inputs
+from survey_classifier.run.inputs import Inputs, read_inputs
 from survey_classifier.run.plan import Plan, plan
 from survey_classifier.words import are, counted
 
@@ -61,6 +62,8 @@ def describe(run: str | Path | RunConfig) -> Iterator[str]:
     yield f"checkpoint   {card.name} ({card.architecture}, {card.stamp_arcsec:g} arcsec stamps)"
     for mosaic in mosaics:
         require_mosaic(card, mosaic, config.mosaic.bands)
+    if inputs is not None:
+        yield f"evidence     {_evidence(inputs)}"
     finished = [mosaic for mosaic in mosaics if isinstance(mosaic, Mosaic)]
     if inputs is None:
         require_detectable(config, mosaics)
@@ -70,7 +73,10 @@ def describe(run: str | Path | RunConfig) -> Iterator[str]:
         n_sources, n_on = len(inputs.sources), inputs.n_on(mosaics)
         yield f"sources      {n_sources}, {n_on} of them on {_one_of(mosaics)}"
     else:
-        yield from _tiles(plan(config, inputs, finished))
+        laid_out = plan(config, inputs, finished)
+        for line in laid_out.remarks:
+            yield f"remark       {line}"
+        yield from _tiles(laid_out)
 
 
 def _mosaics(mosaics: Sequence[IngestPlan | Mosaic]) -> Iterator[str]:
@@ -97,6 +103,13 @@ def _space(to_ingest: Sequence[IngestPlan]) -> str:
             px_bytes = 4 + 1 + 4 * band.has_variance
             n_bytes += mosaic.shape[0] * mosaic.shape[1] * px_bytes * 4 / 3
     return f", {counted(n_shards, 'shard')}, up to {n_bytes / 2**30:.1f} GiB on disk"
+
+
+def _evidence(inputs: Inputs) -> str:
+    """Say what evidence is weighed, and with which prior."""
+    used = [piece for piece in PIECES if piece not in inputs.weighing.without]
+    prior = inputs.config.membership.prior or "perseus"
+    return f"{', '.join(used)}; prior {prior}"
 
 
 def _tiles(laid_out: Plan) -> Iterator[str]:

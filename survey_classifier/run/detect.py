@@ -24,10 +24,10 @@ import numpy.typing as npt
 from survey_classifier import __version__
 from survey_classifier.catalog.detections import detection_columns, write_detections
 from survey_classifier.catalog.schema import healpix_29
-from survey_classifier.errors import CatalogError, SourcesError
+from survey_classifier.errors import CatalogError, SourcesError, once_written
 from survey_classifier.files import remove_leftovers, replacing
 from survey_classifier.geometry import TileGrid
-from survey_classifier.mosaic.ingest import carry_out
+from survey_classifier.mosaic.capacity import n_cpu
 from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.planning import plan_or_open
 from survey_classifier.mosaic.store import Mosaic
@@ -40,6 +40,7 @@ from survey_classifier.run.detected import (
     named,
 )
 from survey_classifier.run.listener import Listener
+from survey_classifier.run.making import make_mosaics
 from survey_classifier.sources.apertures import magnitudes
 from survey_classifier.sources.detect import (
     Search,
@@ -97,16 +98,18 @@ def detect(
     told = Listener() if listener is None else listener
     laid_out = plan_or_open(config.mosaic, config.folder)
     require_detectable(config, laid_out)
-    mosaics = carry_out(laid_out, lambda done, n: told.progress("ingest", done, n))
-    with claimed(config):
-        find_sources(config, mosaics, told)
-    if out is None:
-        return config.detected_path
-    try:
-        with replacing(out) as temporary:
-            shutil.copyfile(config.detected_path, temporary)
-    except OSError as error:
-        raise CatalogError(f"cannot write {out}: {error}; choose another --out") from error
+    made = make_mosaics(laid_out, told)
+    has_written = any(item.n_written for item in made)
+    with once_written(lambda: has_written):
+        with claimed(config):
+            has_written |= find_sources(config, [item.mosaic for item in made], told)
+        if out is None:
+            return config.detected_path
+        try:
+            with replacing(out) as temporary:
+                shutil.copyfile(config.detected_path, temporary)
+        except OSError as error:
+            raise CatalogError(f"cannot write {out}: {error}; choose another --out") from error
     return out
 
 
@@ -126,7 +129,7 @@ def require_detectable(config: RunConfig, mosaics: Sequence[IngestPlan | Mosaic]
     detection_columns(names, config.detect.aperture_arcsec, None)  # refuses impossible names
 
 
-def find_sources(config: RunConfig, mosaics: Sequence[Mosaic], listener: Listener) -> None:
+def find_sources(config: RunConfig, mosaics: Sequence[Mosaic], listener: Listener) -> bool:
     """Make a run's list of detected sources, unless it is there.
 
     Parameters
@@ -138,6 +141,11 @@ def find_sources(config: RunConfig, mosaics: Sequence[Mosaic], listener: Listene
     listener
         Told of the progress.
 
+    Returns
+    -------
+    bool
+        Whether it was made now.
+
     Raises
     ------
     SourcesError
@@ -146,18 +154,19 @@ def find_sources(config: RunConfig, mosaics: Sequence[Mosaic], listener: Listene
         If the list cannot be written.
     """
     if is_current(config, mosaics):
-        return
+        return False
     work = _Work(config, sorted(mosaics, key=lambda mosaic: mosaic.name), listener)
-    try:
-        found = work.tables()
-        kept = [np.ones(len(found[0]), dtype=np.bool_)]
-        if len(mosaics) > 1:
-            kept = kept_once(work.mosaics, found, work.names)
-        tables = [table.take(index) for table, index in zip(found, kept, strict=True)]
-        _write(work, tables)
-        shutil.rmtree(config.out_folder / WORK)
-    except OSError as error:
-        raise unwritable(config, error) from error
+    with once_written(lambda: work.n_done > 0):
+        try:
+            found = work.tables()
+            kept = [np.ones(len(found[0]), dtype=np.bool_)]
+            if len(mosaics) > 1:
+                kept = kept_once(work.mosaics, found, work.names)
+            _write(work, [table.take(index) for table, index in zip(found, kept, strict=True)])
+            shutil.rmtree(config.out_folder / WORK)
+        except OSError as error:
+            raise unwritable(config, error) from error
+    return True
 
 
 class _Work:
@@ -173,7 +182,7 @@ class _Work:
             [band for mosaic in mosaics for band in named(mosaic, self.names)]
         )
         self.folder = config.out_folder / WORK / self.fingerprint[:16]
-        self._done = 0
+        self.n_done = 0
         self._total = sum(
             2 * n_mesh_rows(mosaic, self.settings) + self._tiles(mosaic).n_rows
             * self._tiles(mosaic).n_cols
@@ -187,7 +196,7 @@ class _Work:
         """Return the sources found on each mosaic."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
-        with ThreadPoolExecutor(max_workers=n_threads(self.settings.tile_px)) as pool:
+        with ThreadPoolExecutor(max_workers=_n_threads(self.settings.tile_px)) as pool:
             return [self._searched(mosaic, pool) for mosaic in self.mosaics]
 
     def _searched(self, mosaic: Mosaic, pool: ThreadPoolExecutor) -> Detections:
@@ -228,8 +237,8 @@ class _Work:
         try:
             for future in as_completed(futures):
                 future.result()
-                self._done += 1
-                self.listener.progress("detect", self._done, self._total)
+                self.n_done += 1
+                self.listener.progress("detect", self.n_done, self._total)
         except BaseException:
             # After a failure the steps that have not begun would only delay its report.
             for future in futures:
@@ -238,18 +247,11 @@ class _Work:
         return [_loaded(self.folder / f"{name}.npz") for name in steps]
 
 
-def n_threads(tile_px: int) -> int:
-    """Return how many tiles are worked on at once: one a core, in half of the machine's memory.
-
-    Parameters
-    ----------
-    tile_px
-        Side of a tile.
-    """
+def _n_threads(tile_px: int) -> int:
+    """Return how many tiles are worked on at once: one a core, in half of the machine's memory."""
     tile_bytes = (tile_px + 2 * LIMIT_PX) ** 2 * BYTES_PER_PX
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    n_cpu = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(n_cpu or 1, memory // 2 // tile_bytes))
+    return max(1, min(n_cpu(), memory // 2 // tile_bytes))
 
 
 def _loaded(path: Path) -> Arrays:

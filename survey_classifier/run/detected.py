@@ -11,7 +11,7 @@ from survey_classifier.catalog.detections import detected_bands
 from survey_classifier.catalog.parts import read_fingerprint
 from survey_classifier.catalog.read import column_names
 from survey_classifier.errors import SourcesError
-from survey_classifier.membership.color import EXTINCTION
+from survey_classifier.membership.extinction import EXTINCTION
 from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.pixels import BandInfo, band_index
 from survey_classifier.mosaic.store import Mosaic
@@ -44,12 +44,20 @@ def detected_sources(config: RunConfig) -> Sources:
             f"no sources are detected yet (there is no {path}); run detect or classify first"
         )
     settings = config.sources
-    mag: dict[str, str] = {}
-    if settings.dereddened or settings.ebv is not None:
+    bands: list[str] = []
+    if settings.dereddened or settings.knows_ebv:
         known = EXTINCTION[settings.system]
-        mag = {band: f"mag_{band}" for band in detected_bands(column_names(path))
-               if settings.dereddened or band in known}  # fmt: skip
-    return read_sources(path, SourceColumns(mag=mag))
+        bands = [
+            band
+            for band in detected_bands(column_names(path))
+            if settings.dereddened or band in known
+        ]
+    columns = SourceColumns(
+        mag={band: f"mag_{band}" for band in bands},
+        mag_err={band: f"magerr_{band}" for band in bands},
+        point_likeness="point_likeness",
+    )
+    return read_sources(path, columns)
 
 
 def detection_fingerprint(config: RunConfig, mosaics: Sequence[Mosaic]) -> str:

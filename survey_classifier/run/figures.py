@@ -16,12 +16,13 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from survey_classifier.membership.color import ColorCuts, red_sequence_gz
+from survey_classifier.membership.color import ColorCuts
 from survey_classifier.membership.skill import Reliability
 
 __all__ = [
     "Frame",
     "Unclassified",
+    "as_png",
     "color_magnitude",
     "histogram",
     "probability_against_magnitude",
@@ -29,6 +30,7 @@ __all__ = [
     "sky_frame",
     "sky_map",
     "stacked_histogram",
+    "style_axes",
 ]
 
 Array = npt.NDArray[np.floating]
@@ -147,7 +149,7 @@ def sky_map(
     _color_bar(figure, axes)
     if unclassified:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, title="not classified")
-    return _png(figure)
+    return as_png(figure)
 
 
 def color_magnitude(
@@ -162,7 +164,7 @@ def color_magnitude(
     p_member
         Probabilities, shape ``(n,)``.
     cuts
-        Hold the color offset of the photometric system and the edges of the red sequence.
+        Hold the red sequence and the edges of the regions about it.
 
     Returns
     -------
@@ -175,14 +177,14 @@ def color_magnitude(
     figure, axes = _figure(7.4, 4.8)
     _scatter(axes, mag_r, color_gz, p_member)
     r_mag = np.linspace(*frame.x, 200)
-    sequence = red_sequence_gz(r_mag) + cuts.offset_gz
+    sequence = cuts.sequence.color(r_mag)
     axes.plot(r_mag, sequence, color=_INK, lw=1.4, label="red sequence")
     for edge in (cuts.red_sequence_min, cuts.red_sequence_max):
         axes.plot(r_mag, sequence + edge, color=_INK, lw=0.8, ls=(0, (5, 4)))
     axes.set(xlim=frame.x, ylim=frame.y, xlabel="$r_0$ (mag)", ylabel="$(g-z)_0$ (mag)")
     axes.legend(loc="upper left")
     _color_bar(figure, axes)
-    return _png(figure), int((~frame.holds(mag_r, color_gz)).sum())
+    return as_png(figure), int((~frame.holds(mag_r, color_gz)).sum())
 
 
 def probability_against_magnitude(mag: Array, p_member: Array, band: str) -> bytes:
@@ -192,7 +194,7 @@ def probability_against_magnitude(mag: Array, p_member: Array, band: str) -> byt
     axes.set(xlim=_robust_limits(mag, 0.2), ylim=(-0.03, 1.03))
     axes.set(xlabel=f"mag_{band} (mag)", ylabel="p_member")
     _color_bar(figure, axes)
-    return _png(figure)
+    return as_png(figure)
 
 
 def histogram(p_member: Array, p_image: Array) -> bytes:
@@ -202,7 +204,7 @@ def histogram(p_member: Array, p_image: Array) -> bytes:
     axes.hist(p_image, _BINS, color=_ORANGE, histtype="step", lw=1.8, label="p_image (network)")
     _probability_axis(axes, "probability", len(p_member))
     axes.legend(loc="upper center", ncols=2)
-    return _png(figure)
+    return as_png(figure)
 
 
 def stacked_histogram(p_image_by_class: Mapping[str, Array]) -> bytes:
@@ -221,7 +223,7 @@ def stacked_histogram(p_image_by_class: Mapping[str, Array]) -> bytes:
     _probability_axis(axes, "p_image", max(map(len, p_image_by_class.values()), default=0))
     if p_image_by_class:
         axes.legend(loc="upper center", ncols=3, title="class by spectroscopic redshift")
-    return _png(figure)
+    return as_png(figure)
 
 
 def reliability_diagram(found: Reliability) -> bytes:
@@ -237,16 +239,21 @@ def reliability_diagram(found: Reliability) -> bytes:
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set(xlabel="mean p_member in bin", ylabel="share of true members")
     axes.legend(loc="upper left")
-    return _png(figure)
+    return as_png(figure)
+
+
+def style_axes(axes: Axes) -> None:
+    """Draw axes in our style."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e7eb", lw=0.6)
+    axes.set_axisbelow(True)
 
 
 def _figure(width_inch: float, height_inch: float) -> tuple[Figure, Axes]:
     """Return an empty figure in our style."""
     figure = Figure((width_inch, height_inch), layout="constrained")
     axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e7eb", lw=0.6)
-    axes.set_axisbelow(True)
+    style_axes(axes)
     return figure, axes
 
 
@@ -277,7 +284,8 @@ def _probability_axis(axes: Axes, label: str, n: int) -> None:
     axes.set(xlim=(0, 1), xlabel=label, ylabel="sources", yscale="log")
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as a picture, the same bytes for the same figure."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
     return stream.getvalue()

@@ -1,12 +1,10 @@
 """The plan of a run: data that is made, checked and printed before anything is classified.
 
-Owns what a run will do: on which mosaics, which of them each source belongs to, how much memory
-that takes, and the fingerprint. Does not own the tiles of a mosaic (``sheet``), does not do any
-of it (``tile``), nor decides where (``cluster``).
+Owns what a run will do: on which mosaics, which of them each source belongs to, and how much memory
+that takes. Does not own what else a run reads (``inputs``) nor the tiles of a mosaic (``sheet``),
+does not do any of it (``tile``), nor decides where (``cluster``).
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,142 +17,20 @@ import numpy.typing as npt
 
 from survey_classifier import __version__
 from survey_classifier.catalog.footer import Provenance
-from survey_classifier.catalog.schema import CatalogSchema, build_schema
+from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import MosaicError, SourcesError
-from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
-from survey_classifier.model.inputs import require_mosaic
+from survey_classifier.membership.caustic import CausticResult, caustic
 from survey_classifier.mosaic.inputs import mosaic_stores
-from survey_classifier.mosaic.pixels import Described
 from survey_classifier.mosaic.store import Mosaic
-from survey_classifier.mosaic.survey import Area, held_by, owner_of
+from survey_classifier.mosaic.survey import owner_of
 from survey_classifier.run.config import RunConfig, as_run
-from survey_classifier.run.detected import detected_sources, is_current
+from survey_classifier.run.detected import is_current
+from survey_classifier.run.inputs import Inputs, read_inputs
 from survey_classifier.run.sheet import PlannedTile, Sheet
 from survey_classifier.run.task import Spectra, TileContext, TileTask
-from survey_classifier.run.truth import Truth
-from survey_classifier.sources.redshifts import (
-    RedshiftMatch,
-    Redshifts,
-    match_redshifts,
-    read_redshifts,
-)
-from survey_classifier.sources.table import Sources, read_sources
+from survey_classifier.sources.redshift_match import RedshiftMatch, match_lines, match_redshifts
 
-__all__ = ["Inputs", "Plan", "plan", "read_inputs"]
-
-
-RESULTS_VERSION = 2
-"""Raised whenever this code gives other rows for the same input: then parts are not mixed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything a run reads besides the mosaic, read and checked."""
-
-    config: RunConfig
-    sources: Sources
-    redshifts: Redshifts | None
-    checkpoint: Path
-    checkpoint_digest: str
-    card: ModelCard
-
-    @property
-    def schema(self) -> CatalogSchema:
-        """Columns of the catalog."""
-        return build_schema(self.card.classes, tuple(self.sources.mag))
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over all that changes results and that the tiles share, and nothing else.
-
-        Not over the mosaics: what a tile takes from them is in its own digest, so that a tile
-        is worked on again only if its pixels changed.
-        """
-        config = self.config
-        redshifts = None
-        if config.redshifts is not None and self.redshifts is not None:
-            settings = config.redshifts.model_dump(exclude={"path", "columns"})
-            redshifts = [self.redshifts.digest, settings]
-        content = {
-            "results": RESULTS_VERSION,
-            "sources": self.sources.digest,
-            "photometry": config.sources.model_dump(exclude={"path", "columns", "detect"}),
-            "redshifts": redshifts,
-            # Its card says which bands a mosaic has, and their unit.
-            "checkpoint": self.checkpoint_digest,
-            "tiles": config.tiles.model_dump(),
-            "membership": config.membership.model_dump(),
-            "schema": self.schema.digest,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def require(self, mosaic: Described) -> None:
-        """Check that the checkpoint fits a mosaic, finished or only planned.
-
-        Raises
-        ------
-        CheckpointError
-            If bands, unit or scale differ.
-        """
-        require_mosaic(self.card, mosaic, self.config.mosaic.bands)
-
-    def n_on(self, areas: Sequence[Area]) -> int:
-        """Return how many sources lie on any of some mosaics, finished or only planned.
-
-        A list of which no source does is of another place or unit, and refused.
-
-        Parameters
-        ----------
-        areas
-            At least one.
-
-        Raises
-        ------
-        SourcesError
-            If there is no source on any.
-        """
-        held = held_by(areas, self.sources.ra_deg, self.sources.dec_deg)
-        n_on = len(np.unique(np.concatenate([sources.rows for sources in held])))
-        if not n_on:
-            raise self.elsewhere(areas)
-        return n_on
-
-    def elsewhere(self, areas: Sequence[Area]) -> SourcesError:
-        """Return what is said of a list without a source on any of some mosaics."""
-        ny, nx = areas[0].shape
-        ra, dec = areas[0].sky.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
-        where = f"centered on RA {float(ra):.4f}, Dec {float(dec):.4f}"
-        several = f"any of the {len(areas)} mosaics, the first of which is {where}"
-        return SourcesError(
-            f"none of the {len(self.sources)} sources of {self.config.sources_path} lies on "
-            f"{several if len(areas) > 1 else f'the mosaic, which is {where}'}; are the columns "
-            "ra and dec in degrees (ICRS)?"
-        )
-
-
-def read_inputs(config: RunConfig) -> Inputs:
-    """Read and check everything but the mosaic; nothing is written.
-
-    Raises
-    ------
-    InputError
-        Of the kind that fits: a table, the checkpoint or the run file cannot be used.
-    """
-    if config.sources.detect:
-        sources = detected_sources(config)
-    else:
-        sources = read_sources(config.sources_path, config.sources.columns)
-    redshifts = None
-    if config.redshifts is not None:
-        path = config.path(config.redshifts.path)
-        redshifts = read_redshifts(path, config.redshifts.columns)
-    # Only the report uses the truth, but a bad table must not be found out after all the work.
-    Truth.read(config)
-    checkpoint = resolve_checkpoint(config.checkpoint, config.folder)
-    card = read_card(checkpoint)
-    build_schema(card.classes, tuple(sources.mag))  # refuses names that no column can have
-    return Inputs(config, sources, redshifts, checkpoint, file_digest(checkpoint), card)
+__all__ = ["Plan", "plan"]
 
 
 @dataclass(frozen=True)
@@ -216,8 +92,6 @@ class Plan:
         created
             When the run began, ISO 8601 with time zone.
         """
-        membership = self.config.membership
-        prevalence = self.inputs.card.prevalence["member"]
         return TileContext(
             checkpoint=self.inputs.checkpoint,
             checkpoint_digest=self.inputs.checkpoint_digest,
@@ -228,9 +102,9 @@ class Plan:
             provenance=self._provenance(created),
             bands=self.inputs.card.bands,
             classes=self.inputs.card.classes,
-            membership=membership,
-            prior=prevalence if membership.prior is None else membership.prior,
-            prevalence=prevalence,
+            membership=self.config.membership,
+            weighing=self.inputs.weighing,
+            cuts=self.inputs.cuts,
             photometry=self.config.sources,
         )
 
@@ -245,6 +119,7 @@ class Plan:
             configuration=self.config.resolved_toml(),
             versions={"survey_classifier": __version__} | {p: version(p) for p in packages},
             created=created,
+            evidence=self.inputs.weighing.statement,
         )
 
     def tasks(self, done: Container[str] = ()) -> Iterator[TileTask]:
@@ -268,18 +143,39 @@ class Plan:
             tile.x_px,
             tile.y_px,
             self._spectra(tile.rows),
+            self.inputs.is_near_star[tile.rows],
         )
 
     def _spectra(self, rows: npt.NDArray[np.intp]) -> Spectra:
         """Return the redshifts matched to some sources."""
-        if self.match is None or self.inputs.redshifts is None:
+        if self.match is None or self.inputs.redshifts is None or self.caustic is None:
             return Spectra.none(len(rows))
-        return Spectra.matched(
-            self.inputs.redshifts,
-            self.match.index[rows],
-            self.match.separation_arcsec[rows],
-            self.match.ambiguous[rows],
+        return Spectra.matched(self.inputs.redshifts, self.caustic.member, self.match, rows)
+
+    @cached_property
+    def caustic(self) -> CausticResult | None:
+        """The cluster's caustic, and which objects with a redshift lie within; None without any."""
+        redshifts, settings = self.inputs.redshifts, self.config.membership
+        if redshifts is None:
+            return None
+        return caustic(
+            redshifts.ra_deg,
+            redshifts.dec_deg,
+            redshifts.z,
+            settings.center_deg,
+            settings.z_cluster,
+            settings.sigma_km_s,
         )
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be said of the redshifts, a line each."""
+        if self.match is None or self.inputs.redshifts is None or self.caustic is None:
+            return []
+        lines = match_lines(self.inputs.redshifts, self.match)
+        if self.caustic.reason:
+            lines.append(f"no caustic: {self.caustic.reason}")
+        return lines
 
     @cached_property
     def tile_bytes(self) -> int:
@@ -323,9 +219,14 @@ def plan(
         inputs.require(mosaic)
     sources = inputs.sources
     match = None
-    if inputs.redshifts is not None and config.redshifts is not None:
-        radius = config.redshifts.radius_arcsec
-        match = match_redshifts(sources.ra_deg, sources.dec_deg, inputs.redshifts, radius)
+    if inputs.redshifts is not None:
+        match = match_redshifts(
+            sources.ra_deg,
+            sources.dec_deg,
+            inputs.redshifts,
+            {table.title: table.radius_arcsec for table in config.redshifts},
+            sources.source_id,
+        )
     return Plan(inputs, *_sheets(inputs, sorted(mosaics, key=lambda mosaic: mosaic.name)), match)
 
 

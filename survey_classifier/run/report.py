@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from survey_classifier.errors import CatalogError
 from survey_classifier.files import write_text
+from survey_classifier.membership.color import ColorCuts
 from survey_classifier.membership.flags import Status
 from survey_classifier.run import figures, page
 from survey_classifier.run.config import RunConfig
+from survey_classifier.run.inputs import color_cuts
 from survey_classifier.run.page import Html
 from survey_classifier.run.receipt import RunReceipt
 from survey_classifier.run.result import DIAGRAM_BANDS, Result
@@ -145,12 +147,14 @@ def _color_section(result: Result) -> Html:
     """Return the color-magnitude diagram, or the nearest thing, saying what is missing."""
     heading = "Color and magnitude"
     missing = [band for band in DIAGRAM_BANDS if band not in result.bands]
-    if not missing:
-        return page.section(heading, _color_figure(result))
-    lack = (
-        f"No color-magnitude diagram: it needs magnitudes in g, r and z, and the source list has "
-        f"none in {', '.join(missing)}."
-    )
+    cuts = color_cuts(result.config)
+    if not missing and cuts.sequence.bands == set(DIAGRAM_BANDS):
+        return page.section(heading, _color_figure(result, cuts))
+    lack = "No color-magnitude diagram: it needs magnitudes in g, r and z, and "
+    if missing:
+        lack += f"the source list has none in {', '.join(missing)}."
+    else:
+        lack += f"the red sequence is in {cuts.sequence.blue} - {cuts.sequence.red}."
     if not result.bands:
         return page.section(heading, page.note(lack))
     band = result.bands[0]
@@ -162,11 +166,10 @@ def _color_section(result: Result) -> Html:
     return page.section(heading, page.note(lack), shown)
 
 
-def _color_figure(result: Result) -> Html:
+def _color_figure(result: Result, cuts: ColorCuts) -> Html:
     """Return the color-magnitude diagram."""
-    mag_r, color, p_member = (result.scored(n) for n in ("mag_r", "color_gz", "p_member"))
+    mag_r, color, p_member = (result.scored(n) for n in ("r0", "color_gz", "p_member"))
     known = np.isfinite(mag_r) & np.isfinite(color)
-    cuts = result.config.membership.color_cuts()
     picture, n_outside = figures.color_magnitude(mag_r[known], color[known], p_member[known], cuts)
     caption = (
         f"Dereddened color against magnitude of {_n(known)} classified sources ({n_outside} of "

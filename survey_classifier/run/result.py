@@ -109,5 +109,5 @@ class Result:
 def _drawn_columns(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns of magnitudes and colors that the page draws."""
     if all(f"mag_{band}" in names for band in DIAGRAM_BANDS):
-        return (*(f"mag_{band}" for band in DIAGRAM_BANDS), "color_gz")
+        return (*(f"mag_{band}" for band in DIAGRAM_BANDS), "r0", "color_gz")
     return tuple(name for name in names if name.startswith("mag_"))[:1]

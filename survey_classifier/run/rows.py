@@ -10,21 +10,21 @@ import pyarrow as pa
 
 from survey_classifier.catalog.columns import PIXEL_COLUMN_NAMES
 from survey_classifier.catalog.schema import healpix_29
-from survey_classifier.membership.color import color_region, delta_rs, deredden
+from survey_classifier.membership.evidence import Weighed
 from survey_classifier.membership.flags import Flag, Status, pack_flags, pixel_flags
-from survey_classifier.membership.probability import llr_image, posterior
-from survey_classifier.membership.redshift import dynamic_member, z_class
+from survey_classifier.membership.redshift import ambiguous_lowz, dynamic_member, z_class
 from survey_classifier.model.scorer import Scores
 from survey_classifier.mosaic.pixels import MaskBit
-from survey_classifier.run.config import SourcesSettings
+from survey_classifier.run.colors import photometry_columns
 from survey_classifier.run.task import Spectra, TileContext, TileTask
-from survey_classifier.sources.table import Sources
 from survey_classifier.stamps import Stamps
 
-__all__ = ["catalog_rows", "failed_rows", "statuses"]
+__all__ = ["catalog_rows", "failed_rows", "stamp_statuses", "statuses"]
 
 Column = npt.NDArray[np.generic]
 Columns = dict[str, Column]
+_TWO = 2
+"""Of so many classes p_image says all that the network does."""
 
 
 def statuses(
@@ -45,6 +45,20 @@ def statuses(
     """
     placed = np.isfinite(task.sources.ra_deg) & np.isfinite(task.sources.dec_deg)
     status = np.where(placed, Status.OFF_MOSAIC.value, Status.NO_POSITION.value).astype(object)
+    status[rows] = stamp_statuses(stamps, min_valid_fraction)
+    return status
+
+
+def stamp_statuses(stamps: Stamps, min_valid_fraction: float) -> npt.NDArray[np.object_]:
+    """Return why each stamp can or cannot be scored, shape ``(n,)``.
+
+    Parameters
+    ----------
+    stamps
+        The stamps.
+    min_valid_fraction
+        Least usable share of a stamp.
+    """
     # A binned or resampled pixel that saturation made unusable has no data either.
     saturated = (stamps.center_mask & np.uint8(MaskBit.SATURATED)) != 0
     checks = (
@@ -52,11 +66,11 @@ def statuses(
         (~stamps.center_valid, Status.NO_DATA),
         (stamps.valid_fraction < min_valid_fraction, Status.LOW_COVERAGE),
     )
-    reasons = [np.full(len(rows), reason.value, dtype=object) for _, reason in checks]
-    status[rows] = np.select(
+    reasons = [np.full(len(stamps), reason.value, dtype=object) for _, reason in checks]
+    found = np.select(
         [condition for condition, _ in checks], reasons, default=Status.CLASSIFIED.value
     )
-    return status
+    return np.asarray(found, dtype=object)
 
 
 def catalog_rows(
@@ -95,13 +109,12 @@ def catalog_rows(
     scores = _only(scores, status == Status.CLASSIFIED.value)
     columns = _source_columns(task) | {
         "status": status,
-        "flags": _flags(task, rows, stamps),
-        **_score_columns(context, scores),
+        "flags": _flags(context, task, rows, stamps),
         **_redshift_columns(context, task.spectra),
-        **_color_columns(context, task.sources),
+        **photometry_columns(task.sources, context.photometry, context.cuts),
         **_pixel_columns(len(status), rows, stamps),
     }
-    return context.schema.to_arrow(columns)
+    return context.schema.to_arrow(columns | _evidence_columns(context, scores, columns))
 
 
 def failed_rows(context: TileContext, task: TileTask) -> pa.Table:
@@ -119,13 +132,12 @@ def failed_rows(context: TileContext, task: TileTask) -> pa.Table:
     scores = Scores(np.full((n, len(context.classes)), np.nan, dtype=np.float32), unknown, unknown)
     columns = _source_columns(task) | {
         "status": np.full(n, Status.TILE_FAILED.value, dtype=object),
-        "flags": _redshift_flags(task.spectra),
-        **_score_columns(context, scores),
+        "flags": _table_flags(context, task),
         **_redshift_columns(context, task.spectra),
-        **_color_columns(context, task.sources),
+        **photometry_columns(task.sources, context.photometry, context.cuts),
         **dict.fromkeys(PIXEL_COLUMN_NAMES, unknown),
     }
-    return context.schema.to_arrow(columns)
+    return context.schema.to_arrow(columns | _evidence_columns(context, scores, columns))
 
 
 def _only(scores: Scores, good: npt.NDArray[np.bool_]) -> Scores:
@@ -151,19 +163,26 @@ def _source_columns(task: TileTask) -> Columns:
     }
 
 
-def _flags(task: TileTask, rows: npt.NDArray[np.intp], stamps: Stamps) -> npt.NDArray[np.int32]:
-    """Return the flags that pixels, edges and redshifts raise."""
-    flags = _redshift_flags(task.spectra)
+def _flags(
+    context: TileContext, task: TileTask, rows: npt.NDArray[np.intp], stamps: Stamps
+) -> npt.NDArray[np.int32]:
+    """Return the flags that pixels, edges and tables raise."""
+    flags = _table_flags(context, task)
     flags[rows] |= pixel_flags(stamps.mask_fraction, stamps.valid_fraction)
     flags[rows] |= pack_flags(len(rows), {Flag.EDGE_STAMP: stamps.sticks_out})
     return flags
 
 
-def _redshift_flags(spectra: Spectra) -> npt.NDArray[np.int32]:
-    """Return the flags that redshifts raise."""
+def _table_flags(context: TileContext, task: TileTask) -> npt.NDArray[np.int32]:
+    """Return the flags that redshifts, the source list and the table of bright stars raise."""
+    spectra = task.spectra
     conditions = {
         Flag.REDSHIFT_AMBIGUOUS: spectra.ambiguous,
         Flag.Z_WARNING: spectra.z_warning > 0,
+        Flag.BRIGHT_STAR: task.is_near_star,
+        Flag.AMBIGUOUS_LOWZ: ambiguous_lowz(
+            spectra.z, spectra.spec_class, context.membership.redshift_cuts()
+        ),
     }
     return pack_flags(len(spectra.z), conditions)
 
@@ -176,40 +195,43 @@ def _pixel_columns(n: int, rows: npt.NDArray[np.intp], stamps: Stamps) -> Column
     return dict(zip(PIXEL_COLUMN_NAMES, pixels, strict=True))
 
 
-def _score_columns(context: TileContext, scores: Scores) -> Columns:
-    """Return what the image says, and what follows with the prior."""
-    unknown = np.full(len(scores.p_image), np.nan, dtype=np.float32)
-    evidence = llr_image(scores.p_image, context.prevalence)
-    prior = np.full(len(scores.p_image), context.prior)
-    p_member = np.where(np.isnan(evidence), np.nan, posterior([evidence], prior))
+def _evidence_columns(context: TileContext, scores: Scores, known: Columns) -> Columns:
+    """Return what the image says, and what follows with all other evidence.
+
+    Parameters
+    ----------
+    context
+        What all tiles share.
+    scores
+        Of the tile's sources, NaN where there is none.
+    known
+        The columns of all other observations.
+    """
+    image = {
+        f"p_image_{name}": scores.probability[:, index]
+        for index, name in enumerate(context.classes)
+        if name != "member" and len(context.classes) > _TWO
+    }
+    weighed = context.weighing.weigh(known | image | {"p_image": scores.p_image})
+    flags = known["flags"].astype(np.int32) | weighed.flags
     return {
         "p_image": scores.p_image,
         "p_image_err": scores.p_image_err,
-        "llr_image": evidence,
-        # No room computes these yet; the schema says so.
-        "llr_color": unknown,
-        "llr_redshift": unknown,
-        "llr_position": unknown,
-        "prior_member": prior,
-        "p_member": p_member,
-        **_other_classes(context, scores, p_member),
+        **image,
+        **weighed.columns,
+        **_other_classes(context, scores, weighed),
+        "flags": flags,
     }
 
 
-def _other_classes(
-    context: TileContext, scores: Scores, p_member: npt.NDArray[np.float64]
-) -> Columns:
-    """Share what is not member among the other classes, in the network's proportions."""
-    others = [index for index, name in enumerate(context.classes) if name != "member"]
-    network = scores.probability[:, others].astype(np.float64)
-    total = network.sum(axis=1, keepdims=True)
-    # A network that is certain of member says nothing of the others: they share equally.
-    share = np.full(network.shape, 1.0 / len(others))
-    np.divide(network, total, out=share, where=total > 0)
-    return {
-        f"p_{context.classes[index]}": (1.0 - p_member) * share[:, column]
-        for column, index in enumerate(others)
-    }
+def _other_classes(context: TileContext, scores: Scores, weighed: Weighed) -> Columns:
+    """Return the posterior of each class that is neither member nor star."""
+    others = [i for i, name in enumerate(context.classes) if name not in ("member", "star")]
+    if not others:
+        return {}
+    network = [scores.probability[:, index] for index in others]
+    shares = weighed.shared(network, "star" in context.classes)
+    return {f"p_{context.classes[i]}": share for i, share in zip(others, shares, strict=True)}
 
 
 def _redshift_columns(context: TileContext, spectra: Spectra) -> Columns:
@@ -220,38 +242,9 @@ def _redshift_columns(context: TileContext, spectra: Spectra) -> Columns:
         "z_err": spectra.z_err,
         "z_class": z_class(spectra.z, cuts).astype(object),
         "dynamic_member": dynamic_member(spectra.z, cuts),
+        "caustic_member": spectra.caustic_member,
+        "z_source": spectra.z_source,
         "spec_class": spectra.spec_class,
         "z_separation_arcsec": spectra.separation_arcsec,
         "z_warning": spectra.z_warning,
     }
-
-
-def _color_columns(context: TileContext, sources: Sources) -> Columns:
-    """Return dereddened magnitudes, and the color region where g, r and z are there."""
-    settings = context.photometry
-    ebv = sources.ebv if settings.ebv is None else np.full(len(sources), settings.ebv)
-    mag = {band: _intrinsic(values, band, ebv, settings) for band, values in sources.mag.items()}
-    unknown = np.full(len(sources), np.nan)
-    color, distance = unknown, unknown
-    cuts = context.membership.color_cuts()
-    if {"g", "r", "z"} <= mag.keys():
-        color = mag["g"] - mag["z"]
-        distance = delta_rs(color, mag["r"], cuts)
-    return {
-        **{f"mag_{band}": values for band, values in mag.items()},
-        "ebv": ebv,
-        "color_gz": color,
-        "delta_rs": distance,
-        # Errors of the magnitudes are not known here, so the regions are not widened by them.
-        "color_region": color_region(distance, unknown, cuts).astype(object),
-    }
-
-
-def _intrinsic(
-    mag: npt.NDArray[np.float64],
-    band: str,
-    ebv: npt.NDArray[np.float64],
-    settings: SourcesSettings,
-) -> npt.NDArray[np.float64]:
-    """Return magnitudes free of extinction."""
-    return mag if settings.dereddened else deredden(mag, band, ebv, settings.system)

@@ -14,7 +14,10 @@ from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.schema import CatalogSchema
 from survey_classifier.errors import TileError
 from survey_classifier.geometry import Box
-from survey_classifier.run.config import MembershipSettings, SourcesSettings
+from survey_classifier.membership.color import ColorCuts
+from survey_classifier.membership.weighing import Weighing
+from survey_classifier.run.evidence_settings import MembershipSettings, SourcesSettings
+from survey_classifier.sources.redshift_match import RedshiftMatch
 from survey_classifier.sources.redshifts import Redshifts
 from survey_classifier.sources.table import Sources
 
@@ -45,8 +48,12 @@ class Spectra:
     spec_class: npt.NDArray[np.object_]
     """'' = unknown."""
     separation_arcsec: npt.NDArray[np.float32]
-    """NaN = no redshift."""
+    """NaN = no redshift, or one that was joined by name."""
     ambiguous: npt.NDArray[np.bool_]
+    z_source: npt.NDArray[np.object_]
+    """Name of the table that the redshift is of; '' = no redshift."""
+    caustic_member: npt.NDArray[np.int16]
+    """Whether it lies within the cluster's caustics: 1 yes, 0 no, -1 unknown."""
 
     @classmethod
     def none(cls, n: int) -> Self:
@@ -59,28 +66,45 @@ class Spectra:
             np.full(n, "", dtype=object),
             nothing.astype(np.float32),
             np.zeros(n, dtype=np.bool_),
+            np.full(n, "", dtype=object),
+            np.full(n, -1, dtype=np.int16),
         )
 
     @classmethod
     def matched(
         cls,
         redshifts: Redshifts,
-        index: npt.NDArray[np.int64],
-        separation_arcsec: npt.NDArray[np.float32],
-        ambiguous: npt.NDArray[np.bool_],
+        caustic_member: npt.NDArray[np.int16],
+        match: RedshiftMatch,
+        rows: npt.NDArray[np.intp],
     ) -> Self:
-        """Return the redshifts at an index; -1 means none."""
+        """Return the redshifts of some sources.
+
+        Parameters
+        ----------
+        redshifts
+            The objects.
+        caustic_member
+            Of each object.
+        match
+            Of all sources to them.
+        rows
+            The sources.
+        """
+        if not len(redshifts):
+            return cls.none(len(rows))
+        index = match.index[rows]
         found = index >= 0
         row = np.where(found, index, 0)
-        if not len(redshifts):
-            return cls.none(len(index))
         return cls(
             np.where(found, redshifts.z[row], np.nan),
             np.where(found, redshifts.z_err[row], np.nan),
             np.where(found, redshifts.z_warning[row], -1).astype(np.int32),
             np.where(found, redshifts.spec_class[row], ""),
-            separation_arcsec,
-            ambiguous,
+            match.separation_arcsec[rows],
+            match.ambiguous[rows],
+            np.where(found, redshifts.z_source[row], ""),
+            np.where(found, caustic_member[row], -1).astype(np.int16),
         )
 
 
@@ -118,6 +142,8 @@ class TileTask:
     """``(n,)`` on level 0, NaN where a source has no position."""
     y_px: npt.NDArray[np.float64]
     spectra: Spectra
+    is_near_star: npt.NDArray[np.bool_]
+    """Whether a source lies in the halo of a star of the run's table, shape ``(n,)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +163,10 @@ class TileContext:
     classes: tuple[str, ...]
     """The network's classes, in the order of its scores."""
     membership: MembershipSettings
-    prior: float
-    """Share of members among the field's sources."""
-    prevalence: float
-    """Share of members among the training sources."""
+    weighing: Weighing
+    """How evidence becomes a probability."""
+    cuts: ColorCuts
+    """The red sequence, and the regions about it."""
     photometry: SourcesSettings
 
 

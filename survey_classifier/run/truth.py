@@ -6,6 +6,7 @@ figures of merit (``membership.skill``), and nothing that makes a score ever see
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from survey_classifier.membership.skill import (
     reliability,
     roc_area,
 )
-from survey_classifier.run.config import RunConfig
+from survey_classifier.run.config import RunConfig, TruthSettings
 from survey_classifier.sources.formats import read_table
 
 __all__ = ["Comparison", "Truth"]
@@ -42,10 +43,26 @@ class Truth:
         SourcesError
             If the table cannot be read, names a source twice, or no label of it means member.
         """
-        settings = config.truth
-        if settings is None:
+        if config.truth is None:
             return None
-        path = config.path(settings.path)
+        return cls.of_table(config.path(config.truth.path), config.truth)
+
+    @classmethod
+    def of_table(cls, path: Path, settings: TruthSettings) -> Self:
+        """Return the truth of a table.
+
+        Parameters
+        ----------
+        path
+            The table.
+        settings
+            Its columns, and which label means member.
+
+        Raises
+        ------
+        SourcesError
+            If the table cannot be read, names a source twice, or no label of it means member.
+        """
         table = read_table(path, (settings.id, settings.label))
         ids, labels = table.text(settings.id), table.text(settings.label)
         unique, n_times = np.unique(ids.astype(str), return_counts=True)

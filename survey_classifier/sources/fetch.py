@@ -26,6 +26,7 @@ from survey_classifier.settings import nearest_name
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.published import Published, PublishedColumn, read_definition
 from survey_classifier.sources.services import answer_of, table_of
+from survey_classifier.words import counted
 
 __all__ = ["Cone", "Fetched", "fetch_catalog", "read_cone", "record_path"]
 
@@ -104,7 +105,7 @@ class Fetched:
     def lines(self) -> Iterator[str]:
         """Yield what there is to say of it, a line each."""
         come = "fetched" if self.is_new else "was there, as it was fetched"
-        yield f"{self.path}: {self.n_rows} rows of {self.definition.identifier}, {come}"
+        yield f"{self.path}: {counted(self.n_rows, 'row')} of {self.definition.identifier}, {come}"
         if self.mapped:
             pairs = (f"{theirs} -> {our}" for theirs, our in self.mapped.items())
             yield f"columns: {', '.join(pairs)}"

@@ -8,7 +8,8 @@ zeros would not survive a guess of its type.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 from xml.parsers.expat import ExpatError
@@ -26,7 +27,7 @@ from survey_classifier.errors import SourcesError
 from survey_classifier.settings import nearest_name
 from survey_classifier.sources.cells import RawTable
 
-__all__ = ["read_table"]
+__all__ = ["read_table", "table_columns"]
 
 _SNIFF_BYTES = 4096
 _VOPARQUET_CONTENT = b"IVOA.VOTable-Parquet.content"
@@ -44,7 +45,7 @@ _UNREADABLE = (
 )
 
 
-def read_table(path: Path, columns: Iterable[str]) -> RawTable:
+def read_table(path: Path, columns: Iterable[str], may_be_empty: bool = False) -> RawTable:
     """Read the named columns of a table file.
 
     Parameters
@@ -54,6 +55,8 @@ def read_table(path: Path, columns: Iterable[str]) -> RawTable:
         (its first table) or a Parquet file.
     columns
         Names of the columns wanted; a name given twice is read once.
+    may_be_empty
+        Whether a table without rows is one, too.
 
     Raises
     ------
@@ -62,24 +65,47 @@ def read_table(path: Path, columns: Iterable[str]) -> RawTable:
         such column (the nearest name is suggested).
     """
     wanted = list(dict.fromkeys(columns))
+    with _readable(path):
+        table = _reader(path)(path, wanted)
+    if len(table) == 0 and not may_be_empty:
+        raise SourcesError(f"the table {path} has no rows: give one with at least one object")
+    return table
+
+
+def table_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of a table file's columns, in order.
+
+    Parameters
+    ----------
+    path
+        As for `read_table`.
+
+    Raises
+    ------
+    SourcesError
+        If the file is missing, unreadable or of another format.
+    """
+    with _readable(path):
+        return tuple(_NAMES[_reader(path)](path))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in our words what is wrong with a table file."""
     if not path.is_file():
         raise SourcesError(f"there is no table {path}: check the path")
     try:
-        read = _reader(path)
         with warnings.catch_warnings():
             # Odd names, units and version attributes are no concern of ours; what cannot be read
             # raises.
             warnings.simplefilter("ignore", AstropyWarning)
-            table = read(path, wanted)
+            yield
     except _UNREADABLE as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise SourcesError(
             f"cannot read the table {path}: {reason}; it must be an intact CSV, FITS, VOTable or "
             "Parquet file"
         ) from error
-    if len(table) == 0:
-        raise SourcesError(f"the table {path} has no rows: give one with at least one object")
-    return table
 
 
 def _reader(path: Path) -> Callable[[Path, list[str]], RawTable]:
@@ -97,9 +123,7 @@ def _reader(path: Path) -> Callable[[Path, list[str]], RawTable]:
 
 
 def _read_csv(path: Path, wanted: list[str]) -> RawTable:
-    with pa_csv.open_csv(path) as reader:
-        names = reader.schema.names
-    _require(path, names, wanted)
+    _require(path, _csv_names(path), wanted)
     options = pa_csv.ConvertOptions(
         column_types={name: pa.string() for name in wanted},
         include_columns=wanted,
@@ -138,10 +162,7 @@ def _votable_units(xml: bytes) -> dict[str, str]:
 
 def _read_fits(path: Path, wanted: list[str]) -> RawTable:
     with fits.open(path) as hdus:
-        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
-        if not tables:
-            raise ValueError("it is a FITS file without a table")
-        hdu = tables[0]
+        hdu = _first_table(hdus)
         _require(path, hdu.columns.names, wanted)
         arrays, units = {}, {}
         for name in wanted:
@@ -201,3 +222,36 @@ def _refuse_vector(path: Path, name: str) -> NoReturn:
     raise SourcesError(
         f"column {name!r} of {path} holds several values a row: name a column with one value a row"
     )
+
+
+def _csv_names(path: Path) -> list[str]:
+    with pa_csv.open_csv(path) as reader:
+        return list(reader.schema.names)
+
+
+def _parquet_names(path: Path) -> list[str]:
+    return list(pq.read_schema(path).names)
+
+
+def _fits_names(path: Path) -> list[str]:
+    with fits.open(path) as hdus:
+        return list(_first_table(hdus).columns.names)
+
+
+def _first_table(hdus: fits.HDUList) -> fits.BinTableHDU | fits.TableHDU:
+    tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+    if not tables:
+        raise ValueError("it is a FITS file without a table")
+    return tables[0]
+
+
+def _votable_names(path: Path) -> list[str]:
+    return [str(field.name) for field in votable.parse(path).get_first_table().fields]
+
+
+_NAMES: Mapping[Callable[[Path, list[str]], RawTable], Callable[[Path], list[str]]] = {
+    _read_csv: _csv_names,
+    _read_parquet: _parquet_names,
+    _read_fits: _fits_names,
+    _read_votable: _votable_names,
+}

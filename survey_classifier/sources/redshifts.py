@@ -1,63 +1,49 @@
-"""Spectroscopic redshifts: one row an object, matched to sources by position.
+"""Spectroscopic redshifts: one row an object, of any number of tables.
 
-Owns the table and the match on the sky. Does not own the reduction of repeated spectra
-(``repeats``), nor say what a redshift means for membership (``membership.redshift``).
+Owns the table of objects and the joining of tables. Does not own the reading of a file
+(``spectra``), the rules by which rows are one object (``repeats``), the match to sources
+(``redshift_match``), nor what a redshift means for membership (``membership.redshift``).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.errors import SourcesError
-from survey_classifier.settings import Settings
-from survey_classifier.sources.cells import RawTable
 from survey_classifier.sources.digest import Column, content_digest
-from survey_classifier.sources.formats import read_table
-from survey_classifier.sources.repeats import best_spectra, object_names
-from survey_classifier.sources.sky import nearest_within, on_unit_sphere
+from survey_classifier.sources.repeats import (
+    best_spectra,
+    known_classes,
+    object_names,
+    outranks,
+    twins,
+    unique_names,
+)
+from survey_classifier.sources.spectra import RedshiftColumns, Rows, is_spectrum, read_spectra
 
 __all__ = [
-    "RedshiftColumns",
-    "RedshiftMatch",
+    "RedshiftTable",
     "Redshifts",
-    "match_redshifts",
+    "read_redshift_tables",
     "read_redshifts",
 ]
 
-_MAX_RADIUS_ARCSEC = 3600.0
-# Beyond these no redshift was ever measured; -1, -9, -99, 99 are marks of a missing one.
-_MIN_Z, _MAX_Z = -1.0, 20.0
-_UNKNOWN_WARNING = -1
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RedshiftTable:
+    """What one of several tables gave."""
 
-class RedshiftColumns(Settings):
-    """Which columns of a table hold what: ``columns`` of ``[redshifts]`` in a run file.
-
-    None where the table has no such column.
-    """
-
-    id: str = "object_id"
-    """Name or number of the object; the spectra of one object share it (and their place)."""
-    ra: str = "ra"
-    """ICRS right ascension, degrees unless the file states another unit."""
-    dec: str = "dec"
-    """ICRS declination, degrees unless the file states another unit."""
-    z: str = "z"
-    """Heliocentric redshift."""
-    z_err: str | None = None
-    """Its uncertainty."""
-    z_warning: str | None = None
-    """Integer warning of the redshift pipeline, 0 = none."""
-    spec_class: str | None = None
-    """Class of the spectrum, such as GALAXY."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All columns of the file that are read."""
-        optional = (self.z_err, self.z_warning, self.spec_class)
-        return (self.id, self.ra, self.dec, self.z, *(name for name in optional if name))
+    name: str
+    """What the table is called; `Redshifts.z_source` of what was taken from it."""
+    n_row: int
+    """Rows of the file."""
+    n_spectrum: int
+    """Those with a redshift, and with a position or a ``source_id``; the rest is passed over."""
+    objects: npt.NDArray[np.int64]
+    """Rows of the :class:`Redshifts` that the table has a spectrum of, shape (n_object,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,15 +53,16 @@ class Redshifts:
     Raises
     ------
     SourcesError
-        If columns differ in length, ids are not unique, or a position or redshift is not finite.
+        If columns differ in length, names are not unique, a redshift is not finite, or an object
+        has neither a position nor a ``source_id``.
     """
 
     object_id: npt.NDArray[np.object_]
     """Unique ``str``, shape (n,)."""
     ra_deg: npt.NDArray[np.float64]
-    """ICRS right ascension in degrees, shape (n,)."""
+    """ICRS right ascension in degrees, shape (n,); NaN = unknown."""
     dec_deg: npt.NDArray[np.float64]
-    """ICRS declination in degrees, shape (n,)."""
+    """ICRS declination in degrees, shape (n,); NaN = unknown."""
     z: npt.NDArray[np.float64]
     """Heliocentric redshift, shape (n,)."""
     z_err: npt.NDArray[np.float64]
@@ -84,24 +71,31 @@ class Redshifts:
     """Warning of the redshift pipeline, shape (n,); 0 = none, -1 = unknown."""
     spec_class: npt.NDArray[np.object_]
     """Class of the spectrum (``str``), shape (n,); '' = unknown."""
+    source_id: npt.NDArray[np.object_]
+    """Name of the object in the source list (``str``), shape (n,); '' = unknown."""
+    z_source: npt.NDArray[np.object_]
+    """Name of the table that the redshift was taken from (``str``), shape (n,)."""
+    tables: tuple[RedshiftTable, ...] = ()
+    """The tables that were read, in their order."""
 
     def __post_init__(self) -> None:
-        columns = (self.ra_deg, self.dec_deg, self.z, self.z_err, self.z_warning, self.spec_class)
-        lengths = {len(column) for column in columns}
-        if lengths != {len(self.object_id)}:
+        lengths = {len(column) for column in self.columns().values()}
+        if len(lengths) > 1:
             raise SourcesError(
                 f"redshift columns of lengths {sorted(lengths)} for {len(self.object_id)} ids: "
                 "give one value an object"
             )
-        if len(set(self.object_id)) != len(self.object_id):
+        named = self.source_id[self.source_id != ""]
+        for what, names in (("object ids", self.object_id), ("source ids", named)):
+            if len(set(names)) != len(names):
+                raise SourcesError(
+                    f"{len(names)} redshifts for {len(set(names))} {what}: keep one an object"
+                )
+        has_place = np.isfinite(self.ra_deg) & np.isfinite(self.dec_deg)
+        usable = np.isfinite(self.z) & (has_place | (self.source_id != ""))
+        if not usable.all():
             raise SourcesError(
-                f"{len(self.object_id)} redshifts for {len(set(self.object_id))} object ids: "
-                "keep one redshift an object"
-            )
-        finite = np.isfinite(self.ra_deg) & np.isfinite(self.dec_deg) & np.isfinite(self.z)
-        if not finite.all():
-            raise SourcesError(
-                f"the redshift of object {self.object_id[~finite][0]!r} lacks its position or "
+                f"the redshift of object {self.object_id[~usable][0]!r} lacks its position or "
                 "value: leave that object out"
             )
 
@@ -110,7 +104,8 @@ class Redshifts:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over all content: ids, positions, redshifts, warnings, classes, order."""
+        """SHA-256 (hex) over all that a match takes from it: names, positions, spectra, order."""
+        texts = (self.object_id, self.spec_class, self.source_id, self.z_source)
         numbers: dict[str, Column] = {
             "ra": self.ra_deg,
             "dec": self.dec_deg,
@@ -118,171 +113,128 @@ class Redshifts:
             "z_err": self.z_err,
             "z_warning": self.z_warning,
         }
-        return content_digest([*self.object_id, *self.spec_class], numbers)
+        return content_digest([text for column in texts for text in column], numbers)
+
+    def columns(self) -> Rows:
+        """Return the columns by their names."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "tables"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RedshiftMatch:
-    """For each source the redshift nearest to it."""
-
-    index: npt.NDArray[np.int64]
-    """Row of the redshift, shape (n_source,); -1 = none within the radius."""
-    separation_arcsec: npt.NDArray[np.float32]
-    """Distance to it in arcsec, shape (n_source,); NaN = none."""
-    ambiguous: npt.NDArray[np.bool_]
-    """Shape (n_source,); see :func:`match_redshifts`."""
-
-
-def read_redshifts(path: Path, columns: RedshiftColumns) -> Redshifts:
+def read_redshifts(path: Path, columns: RedshiftColumns, name: str | None = None) -> Redshifts:
     """Read redshifts from a CSV, FITS, VOTable or Parquet file, one row an object.
 
-    Spectra are of one object if they have the same id and lie within 2 arcsec of each other,
-    directly or through others. An id that stands at several places, such as 0 or -9999 for "not
-    in the photometric list", is no name of an object: the second place is called '0#2', and so
-    on in the order of the file.
+    Spectra are of one object if they have the same ``source_id``; or else the same id, and lie
+    within 2 arcsec of each other, directly or through others. An id that stands at several places,
+    such as 0 or -9999 for "not in the photometric list", is no name of an object: the second place
+    is called '0#2', and so on in the order of the file.
 
     Of several spectra of one object one is kept: first those with warning 0, then the smallest
-    uncertainty (unknown last), then the order of the file. Rows without a position, or
-    without a redshift (empty, or not in -1 < z < 20), are no spectra and are passed over; an
-    uncertainty that is not positive is unknown. Objects come in the order of their first row.
+    uncertainty (unknown last), then the order of the file; it may take its class from another,
+    if it has none. Rows without a redshift (empty, or not in -1 < z < 20), and rows without both a
+    position and a ``source_id``, are no spectra and are passed over; an uncertainty that is not
+    positive is unknown. Objects come in the order of their first row.
 
     Parameters
     ----------
     path
-        The table.
+        The table; none of its rows need be a spectrum, it may even be without rows.
     columns
         Which of its columns to read.
+    name
+        What the table is called; by default as its file.
 
     Raises
     ------
     SourcesError
-        If the file can't be read, lacks a column, has an empty id or no usable redshift at all.
+        If the file can't be read, lacks a column or has an empty id.
     """
-    table = read_table(path, columns.names)
-    spectra = _read_spectra(table, columns)
-    usable = np.isfinite(spectra.z) & (spectra.z > _MIN_Z) & (spectra.z < _MAX_Z)
-    usable &= np.isfinite(spectra.ra_deg) & np.isfinite(spectra.dec_deg)
-    if not usable.any():
-        raise SourcesError(
-            f"none of the {len(table)} rows of {path} has a position and a redshift: "
-            f"check the columns {columns.ra!r}, {columns.dec!r}, {columns.z!r}"
-        )
-    rows = np.flatnonzero(usable)
-    object_id = object_names(spectra.object_id[rows], spectra.ra_deg[rows], spectra.dec_deg[rows])
-    best = best_spectra(object_id, spectra.z_warning[rows], spectra.z_err[rows])
-    return spectra.take(rows[best], object_id[best])
+    name = path.name if name is None else name
+    rows = read_spectra(path, columns, name)
+    usable = np.flatnonzero(is_spectrum(rows))
+    objects = _reduced(_take(rows, usable))
+    counts = RedshiftTable(name, len(rows["z"]), len(usable), np.arange(len(objects["z"])))
+    return Redshifts(**objects, tables=(counts,))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Spectra:
-    """The columns of :class:`Redshifts`, one row a spectrum, unchecked."""
+def read_redshift_tables(tables: Sequence[tuple[Path, RedshiftColumns, str]]) -> Redshifts:
+    """Read several tables of redshifts into one, one row an object.
 
-    object_id: npt.NDArray[np.object_]
-    ra_deg: npt.NDArray[np.float64]
-    dec_deg: npt.NDArray[np.float64]
-    z: npt.NDArray[np.float64]
-    z_err: npt.NDArray[np.float64]
-    z_warning: npt.NDArray[np.int32]
-    spec_class: npt.NDArray[np.object_]
-
-    def take(self, rows: npt.NDArray[np.int64], object_id: npt.NDArray[np.object_]) -> Redshifts:
-        return Redshifts(
-            object_id,
-            self.ra_deg[rows],
-            self.dec_deg[rows],
-            self.z[rows],
-            self.z_err[rows],
-            self.z_warning[rows],
-            self.spec_class[rows],
-        )
-
-
-def _read_spectra(table: RawTable, columns: RedshiftColumns) -> _Spectra:
-    object_id = table.text(columns.id)
-    if (object_id == "").any():
-        row = int(np.flatnonzero(object_id == "")[0]) + 1
-        raise SourcesError(f"row {row} of {table.path} has no {columns.id!r}: give it a name")
-    unknown = np.full(len(table), np.nan)
-    z_err = unknown if columns.z_err is None else table.numbers(columns.z_err)
-    no_class = np.full(len(table), "", dtype=object)
-    return _Spectra(
-        object_id,
-        _in_range(table, columns.ra, 0.0, np.nextafter(360.0, 0.0)),
-        _in_range(table, columns.dec, -90.0, 90.0),
-        table.numbers(columns.z),
-        np.where(z_err > 0, z_err, np.nan),
-        _warnings(table, columns.z_warning),
-        no_class if columns.spec_class is None else table.text(columns.spec_class),
-    )
-
-
-def _in_range(table: RawTable, name: str, low: float, high: float) -> npt.NDArray[np.float64]:
-    angle = table.angles_deg(name)
-    outside = np.flatnonzero((angle < low) | (angle > high))
-    if len(outside):
-        row = int(outside[0])
-        raise SourcesError(
-            f"column {name!r} of {table.path}, row {row + 1}: {angle[row]} deg is not on the sky: "
-            "give degrees in 0 <= ra < 360, -90 <= dec <= 90"
-        )
-    return angle
-
-
-def _warnings(table: RawTable, name: str | None) -> npt.NDArray[np.int32]:
-    if name is None:
-        return np.full(len(table), _UNKNOWN_WARNING, dtype=np.int32)
-    values = table.numbers(name)
-    values = np.where(np.isnan(values), _UNKNOWN_WARNING, values)
-    whole = (values == np.floor(values)) & (np.abs(values) < 2**31)
-    if not whole.all():
-        raise SourcesError(
-            f"column {name!r} of {table.path} holds {values[~whole][0]}: "
-            "redshift warnings are whole numbers of 32 bits"
-        )
-    return values.astype(np.int32)
-
-
-def match_redshifts(
-    sources_ra: npt.NDArray[np.float64],
-    sources_dec: npt.NDArray[np.float64],
-    redshifts: Redshifts,
-    radius_arcsec: float,
-) -> RedshiftMatch:
-    """Match each source to the redshift nearest to it on the sky.
-
-    A match is ambiguous when more than one redshift lies within the radius, or when its redshift
-    is the nearest of several sources; all of these sources are marked.
+    Each table is reduced by itself, as by `read_redshifts`, and joined to those before it by
+    `twins`: objects of one ``source_id`` are the same, and so are those that are each other's
+    nearest within 1.5 arcsec. Of the spectra of one object that is kept which `best_spectra` would
+    keep, the first table's where they are equally good; `Redshifts.z_source` says whose it is.
+    Its name and place are those of the first table that gives them.
 
     Parameters
     ----------
-    sources_ra, sources_dec
-        ICRS positions in degrees, shape (n,); a source with NaN matches nothing.
-    redshifts
-        The objects to match to.
-    radius_arcsec
-        Largest separation of a match in arcsec, inclusive; 0 < radius <= 3600.
+    tables
+        File, columns and name of each.
 
     Raises
     ------
     SourcesError
-        If the radius is outside that range.
+        If there is no table, two have one name, or one can't be read (see `read_redshifts`).
     """
-    if not 0 < radius_arcsec <= _MAX_RADIUS_ARCSEC:
+    names = [name for _, _, name in tables]
+    if not names or len(set(names)) != len(names):
         raise SourcesError(
-            f"the match radius is {radius_arcsec} arcsec: give 0 < radius <= {_MAX_RADIUS_ARCSEC:g}"
+            f"tables of redshifts named {', '.join(names) or '(none)'}: give at least one, each "
+            "a name of its own"
         )
-    n_source = len(sources_ra)
-    index = np.full(n_source, -1, dtype=np.int64)
-    separation = np.full(n_source, np.nan)
-    ambiguous = np.zeros(n_source, dtype=np.bool_)
-    located = np.flatnonzero(np.isfinite(sources_ra) & np.isfinite(sources_dec))
-    if len(located) and len(redshifts):
-        near, n_near, separation[located] = nearest_within(
-            on_unit_sphere(sources_ra[located], sources_dec[located]),
-            on_unit_sphere(redshifts.ra_deg, redshifts.dec_deg),
-            radius_arcsec,
-        )
-        index[located] = near
-        n_claims = np.bincount(near[near >= 0], minlength=len(redshifts))
-        ambiguous[located] = (n_near > 1) | ((near >= 0) & (n_claims[near] > 1))
-    return RedshiftMatch(index, separation.astype(np.float32), ambiguous)
+    joined, *others = (read_redshifts(*table) for table in tables)
+    for other in others:
+        joined = _joined(joined, other)
+    return joined
+
+
+def _joined(first: Redshifts, second: Redshifts) -> Redshifts:
+    """Return the objects of two tables, each once; the second is one table as it was read."""
+    rows, others = first.columns(), second.columns()
+    twin = twins(first, second)
+    both, new = np.flatnonzero(twin >= 0), np.flatnonzero(twin < 0)
+    row = twin[both]
+    mine, theirs = _take(rows, row), _take(others, both)
+    better = outranks(theirs["z_warning"], theirs["z_err"], mine["z_warning"], mine["z_err"])
+    no_place = ~(np.isfinite(mine["ra_deg"]) & np.isfinite(mine["dec_deg"]))
+    replaced = {
+        "ra_deg": no_place,
+        "dec_deg": no_place,
+        "source_id": mine["source_id"] == "",
+        **dict.fromkeys(("z", "z_err", "z_warning", "z_source"), better),
+        "spec_class": np.where(better, theirs["spec_class"] != "", mine["spec_class"] == ""),
+    }
+    for name, where in replaced.items():
+        rows[name] = rows[name].copy()
+        rows[name][row[where]] = theirs[name][where]
+    rows = {name: np.concatenate([rows[name], others[name][new]]) for name in rows}
+    rows["object_id"] = unique_names(rows["object_id"])
+    objects = twin.copy()
+    objects[new] = len(first) + np.arange(len(new))
+    (one,) = second.tables
+    return Redshifts(**rows, tables=(*first.tables, replace(one, objects=objects)))
+
+
+def _reduced(rows: Rows) -> Rows:
+    """Return one row an object of the spectra of one table."""
+    key = rows["object_id"].copy()
+    unnamed = np.flatnonzero(rows["source_id"] == "")
+    some = _take(rows, unnamed)
+    key[unnamed] = object_names(some["object_id"], some["ra_deg"], some["dec_deg"])
+    rows = rows | {"object_id": key.copy()}
+    named = np.flatnonzero(rows["source_id"] != "")
+    # No file holds the character in front, so that no id is taken for a source's.
+    key[named] = "\0" + rows["source_id"][named]
+    quality = rows["z_warning"], rows["z_err"]
+    best = best_spectra(key, *quality)
+    class_of = known_classes(key, rows["spec_class"], *quality)
+    objects = _take(rows, best)
+    classes = [
+        own or class_of.get(k, "") for own, k in zip(objects["spec_class"], key[best], strict=True)
+    ]
+    objects["spec_class"] = np.array(classes, dtype=object)
+    objects["object_id"] = unique_names(objects["object_id"])
+    return objects
+
+
+def _take(rows: Rows, index: npt.NDArray[np.intp]) -> Rows:
+    return {name: column[index] for name, column in rows.items()}

@@ -16,12 +16,15 @@ __all__ = [
     "nearest_within",
     "object_groups",
     "on_unit_sphere",
+    "separation_deg",
 ]
 
 FloatArray = npt.NDArray[np.float64]
 
 SAME_OBJECT_ARCSEC = 2.0
 """Positions this close are one object."""
+_POINTS_AT_ONCE = 1 << 20
+"""Points looked up together: what the tree returns of so many fits 32 MB."""
 
 
 def on_unit_sphere(ra_deg: FloatArray, dec_deg: FloatArray) -> FloatArray:
@@ -33,6 +36,23 @@ def on_unit_sphere(ra_deg: FloatArray, dec_deg: FloatArray) -> FloatArray:
 def chord_of_separation(separation_arcsec: float) -> float:
     """Return the straight distance of unit vectors that are so far apart on the sky."""
     return float(2 * np.sin(np.radians(separation_arcsec / 3600) / 2))
+
+
+def separation_deg(
+    ra_deg: FloatArray, dec_deg: FloatArray, other_ra: npt.ArrayLike, other_dec: npt.ArrayLike
+) -> FloatArray:
+    """Return distances on the sky in degrees; NaN where a position is unknown.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg
+        Positions in degrees, shape ``(n,)``.
+    other_ra, other_dec
+        Of each the other one, or one for all.
+    """
+    others = np.asarray(other_ra, dtype=np.float64), np.asarray(other_dec, dtype=np.float64)
+    chord = np.linalg.norm(on_unit_sphere(ra_deg, dec_deg) - on_unit_sphere(*others), axis=-1)
+    return np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1)))
 
 
 def nearest_within(
@@ -58,12 +78,18 @@ def nearest_within(
     """
     # The tree leaves out points at its bound, the radius includes them.
     bound = np.nextafter(chord_of_separation(radius_arcsec), 1.0)
-    nearest_two = KDTree(targets).query(points, k=[1, 2], distance_upper_bound=bound)
-    chords, rows = (np.asarray(column) for column in nearest_two)  # each (n, 2)
-    found = np.isfinite(chords)
-    nearest = np.where(found[:, 0], rows[:, 0], -1).astype(np.int64)
-    chord = np.where(found[:, 0], chords[:, 0], np.nan)
-    n_near = found.sum(axis=1).astype(np.int64)
+    tree = KDTree(targets)
+    nearest = np.empty(len(points), dtype=np.int64)
+    n_near = np.empty(len(points), dtype=np.int64)
+    chord = np.empty(len(points))
+    for start in range(0, len(points), _POINTS_AT_ONCE):
+        some = slice(start, start + _POINTS_AT_ONCE)
+        nearest_two = tree.query(points[some], k=[1, 2], distance_upper_bound=bound, workers=-1)
+        chords, rows = (np.asarray(column) for column in nearest_two)  # each (n, 2)
+        found = np.isfinite(chords)
+        nearest[some] = np.where(found[:, 0], rows[:, 0], -1)
+        n_near[some] = found.sum(axis=1)
+        chord[some] = np.where(found[:, 0], chords[:, 0], np.nan)
     return nearest, n_near, np.degrees(2 * np.arcsin(chord / 2)) * 3600
 
 

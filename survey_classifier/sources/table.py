@@ -5,12 +5,13 @@ Owns the value :class:`Sources` and what makes a source list valid. Does not own
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.settings import Settings
@@ -19,6 +20,8 @@ from survey_classifier.sources.digest import Column, content_digest
 from survey_classifier.sources.formats import read_table
 
 __all__ = ["SourceColumns", "Sources", "read_sources"]
+
+Floats = npt.NDArray[np.float64]
 
 # No magnitude in the sky comes near; 99, -99, -999 and -9999 are the customary marks.
 _MAX_ABS_MAG = 90.0
@@ -40,12 +43,31 @@ class SourceColumns(Settings):
     """Column of E(B-V) in mag; None when the table has none."""
     mag: dict[str, str] = Field(default_factory=dict)
     """Band to column of its magnitude, as observed (not dereddened)."""
+    mag_err: dict[str, str] = Field(default_factory=dict)
+    """Band to column of the error of its magnitude in mag."""
+    point_likeness: str | None = None
+    """Column of how much a source is like a point, from 0 (extended) to 1."""
+    gaia: str | None = None
+    """Column of what Gaia says: 1 a star, 0 not one, or a probability; empty where it can't say."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """All columns of the file that are read."""
-        optional = () if self.ebv is None else (self.ebv,)
-        return (self.id, self.ra, self.dec, *self.mag.values(), *optional)
+        optional = (self.ebv, self.point_likeness, self.gaia)
+        given = (name for name in optional if name is not None)
+        bands = (*self.mag.values(), *self.mag_err.values())
+        return (self.id, self.ra, self.dec, *bands, *given)
+
+    @model_validator(mode="after")
+    def _errors_of_magnitudes(self) -> Self:
+        for band in self.mag_err:
+            if band not in self.mag:
+                raise ValueError(f"mag_err has the band {band!r}, which mag lacks: give both")
+        return self
+
+
+def _not_given() -> Floats:
+    return np.empty(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,22 +78,32 @@ class Sources:
     ------
     SourcesError
         If an id is empty or not unique, a right ascension is outside 0 <= ra < 360, a declination
-        is outside -90 <= dec <= 90, an infinite value or a negative E(B-V) occurs, or the columns
-        differ in length. Missing positions (NaN) are allowed.
+        is outside -90 <= dec <= 90, a magnitude is infinite, an E(B-V) or an error is negative
+        or infinite, a share is outside 0 to 1, an error is of a band without magnitudes, or the
+        columns differ in length. Missing values (NaN) are allowed, positions too.
     """
 
     source_id: npt.NDArray[np.object_]
     """Unique ``str``, shape (n,)."""
-    ra_deg: npt.NDArray[np.float64]
+    ra_deg: Floats
     """ICRS right ascension in degrees, shape (n,); NaN = unknown."""
-    dec_deg: npt.NDArray[np.float64]
+    dec_deg: Floats
     """ICRS declination in degrees, shape (n,); NaN = unknown."""
-    mag: Mapping[str, npt.NDArray[np.float64]]
+    mag: Mapping[str, Floats]
     """Band to observed magnitudes (not dereddened), each of shape (n,); NaN = missing."""
-    ebv: npt.NDArray[np.float64]
+    ebv: Floats
     """E(B-V) in mag, shape (n,); NaN = unknown."""
+    mag_err: Mapping[str, Floats] = field(default_factory=dict)
+    """Band to 1-sigma errors of magnitudes in mag, each of shape (n,); NaN = unknown."""
+    point_likeness: Floats = field(default_factory=_not_given)
+    """0 (extended) to 1 (a point), shape (n,); NaN = unknown, as all are if it is not given."""
+    gaia: Floats = field(default_factory=_not_given)
+    """1: Gaia calls it a star, 0: it does not; shape (n,); NaN = unknown, as point_likeness."""
 
     def __post_init__(self) -> None:
+        for name in ("point_likeness", "gaia"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self), np.nan))
         self._check_lengths()
         self._check_ids()
         right = (self.ra_deg >= 0) & (self.ra_deg < 360)
@@ -82,26 +114,43 @@ class Sources:
         self._refuse(~right, self.ebv, "E(B-V)", "give a positive number, or leave it empty")
         for band, mag in self.mag.items():
             self._refuse(np.isinf(mag), mag, f"magnitude {band}", "leave it empty")
+        for band, error in self.mag_err.items():
+            if band not in self.mag:
+                raise SourcesError(f"there are errors of the band {band!r} and no magnitudes")
+            right = (error >= 0) & np.isfinite(error)
+            self._refuse(~right, error, f"magnitude error {band}", "leave it empty")
+        for name, share in (("point_likeness", self.point_likeness), ("gaia", self.gaia)):
+            self._refuse(~((share >= 0) & (share <= 1)), share, name, "give 0 to 1, or nothing")
 
     def __len__(self) -> int:
         return len(self.source_id)
 
     def take(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "Sources":
         """Return the sources at these positions (or where True), in that order."""
-        mag = {band: values[index] for band, values in self.mag.items()}
         return Sources(
-            self.source_id[index], self.ra_deg[index], self.dec_deg[index], mag, self.ebv[index]
+            self.source_id[index],
+            self.ra_deg[index],
+            self.dec_deg[index],
+            {band: values[index] for band, values in self.mag.items()},
+            self.ebv[index],
+            {band: values[index] for band, values in self.mag_err.items()},
+            self.point_likeness[index],
+            self.gaia[index],
         )
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over all content: ids, positions, bands, magnitudes, E(B-V), order."""
+        """SHA-256 (hex) over all content: ids, bands, every column of numbers, order."""
         numbers: dict[str, Column] = {"ra": self.ra_deg, "dec": self.dec_deg, "ebv": self.ebv}
         numbers |= {f"mag {band}": self.mag[band] for band in sorted(self.mag)}
+        numbers |= {f"mag_err {band}": self.mag_err[band] for band in sorted(self.mag_err)}
+        numbers |= {"point_likeness": self.point_likeness, "gaia": self.gaia}
         return content_digest(self.source_id, numbers)
 
     def _check_lengths(self) -> None:
         columns = {"ra_deg": self.ra_deg, "dec_deg": self.dec_deg, "ebv": self.ebv, **self.mag}
+        columns |= {f"error of {band}": values for band, values in self.mag_err.items()}
+        columns |= {"point_likeness": self.point_likeness, "gaia": self.gaia}
         for name, values in columns.items():
             if values.shape != (len(self),):
                 raise SourcesError(
@@ -126,7 +175,7 @@ class Sources:
     def _refuse(
         self,
         wrong: npt.NDArray[np.bool_],
-        values: npt.NDArray[np.float64],
+        values: Floats,
         what: str,
         remedy: str,
     ) -> None:
@@ -143,7 +192,9 @@ def read_sources(path: Path, columns: SourceColumns) -> Sources:
     """Read a source list from a CSV, FITS, VOTable or Parquet file.
 
     Every row becomes a source, those without a position too. Magnitudes that are infinite or
-    beyond ±90 (99, -99, -9999: customary marks of a missing measurement) become NaN.
+    beyond ±90 (99, -99, -9999: customary marks of a missing measurement) become NaN, and so do
+    errors that are infinite, negative or beyond 90, an E(B-V) that is infinite or negative, and
+    a negative point-likeness or word of Gaia.
 
     Parameters
     ----------
@@ -160,15 +211,26 @@ def read_sources(path: Path, columns: SourceColumns) -> Sources:
     """
     table = read_table(path, columns.names)
     mag = {band: _magnitudes(table, name) for band, name in columns.mag.items()}
-    unknown = np.full(len(table), np.nan)
-    ebv = unknown if columns.ebv is None else table.numbers(columns.ebv)
+    mag_err = {band: _no_less_than_0(table, name) for band, name in columns.mag_err.items()}
+    mag_err = {
+        band: np.where(error < _MAX_ABS_MAG, error, np.nan) for band, error in mag_err.items()
+    }
+    ebv, point, gaia = (
+        np.full(len(table), np.nan) if name is None else _no_less_than_0(table, name)
+        for name in (columns.ebv, columns.point_likeness, columns.gaia)
+    )
     ra, dec = table.angles_deg(columns.ra), table.angles_deg(columns.dec)
     try:
-        return Sources(table.text(columns.id), ra, dec, mag, ebv)
+        return Sources(table.text(columns.id), ra, dec, mag, ebv, mag_err, point, gaia)
     except SourcesError as error:
         raise SourcesError(f"{path}: {error}") from error
 
 
-def _magnitudes(table: RawTable, name: str) -> npt.NDArray[np.float64]:
+def _magnitudes(table: RawTable, name: str) -> Floats:
     mag = table.numbers(name)
     return np.where(np.abs(mag) < _MAX_ABS_MAG, mag, np.nan)
+
+
+def _no_less_than_0(table: RawTable, name: str) -> Floats:
+    values = table.numbers(name)
+    return np.where((values >= 0) & np.isfinite(values), values, np.nan)

@@ -1,16 +1,13 @@
 """The training set: labeled objects and their stamps.
 
-Owns which object of which table enters, with which label and which pixels. Does not own table
-formats (``sources.formats``), the cut (``stamps``), thumbnails (``thumbnails``) or the folds
-(``split``).
+Owns which object of which table enters, and with which pixels. Does not own the labels
+(``labels``), the cut (``stamps``), thumbnails (``thumbnails``) or the folds (``split``).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.geometry import TileGrid
@@ -18,56 +15,22 @@ from survey_classifier.model.card import DataDigest, ModelCard
 from survey_classifier.model.inputs import cut_size_px, pyramid_level, require_mosaic
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.sources.digest import table_digest
-from survey_classifier.sources.formats import read_table
-from survey_classifier.sources.sky import SAME_OBJECT_ARCSEC, chord_of_separation, on_unit_sphere
 from survey_classifier.stamps import Stamps, cut_stamps
-from survey_classifier.training.recipes import (
-    DataSettings,
-    LabelSettings,
-    Recipe,
-    ThumbnailSettings,
-)
+from survey_classifier.training.hue import mostly_red
+from survey_classifier.training.labels import Labels, joined, read_labels, without_known
+from survey_classifier.training.recipes import DataSettings, Recipe, ThumbnailSettings
 from survey_classifier.training.thumbnails import (
     ThumbnailFrame,
     read_thumbnails,
     thumbnails_digest,
 )
 
-__all__ = ["Labels", "TrainingSet", "load_training_set", "read_labels"]
+__all__ = ["TrainingSet", "load_training_set"]
 
 READ_PX = 2048
 """Side of the piece of a mosaic that is held in memory while stamps are cut."""
 MARGIN_PX = 2
 """Added to stamps for the random shifts, in pixels of the stamp."""
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Labeled objects, each once."""
-
-    object_id: npt.NDArray[np.object_]
-    """Unique ``str``, shape ``(n,)``."""
-    ra_deg: npt.NDArray[np.float64]
-    """ICRS right ascension, shape ``(n,)``."""
-    dec_deg: npt.NDArray[np.float64]
-    """ICRS declination, shape ``(n,)``."""
-    label: npt.NDArray[np.int64]
-    """Index of the class, shape ``(n,)``."""
-    thumb: npt.NDArray[np.object_]
-    """Name of the thumbnail, '' where there is none, shape ``(n,)``."""
-
-    def __len__(self) -> int:
-        return len(self.object_id)
-
-    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Labels":
-        """Return some of the objects."""
-        return Labels(
-            self.object_id[rows],
-            self.ra_deg[rows],
-            self.dec_deg[rows],
-            self.label[rows],
-            self.thumb[rows],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +53,7 @@ class TrainingSet:
     """Names of the classes that `Labels.label` counts."""
 
     def __post_init__(self) -> None:
-        counts = np.bincount(self.labels.label, minlength=len(self.classes))
-        for name, n in zip(self.classes, counts, strict=True):
+        for name, n in zip(self.classes, self._counts(), strict=True):
             if n == 0:
                 raise SourcesError(
                     f"no training object of class {name!r} has pixels; add data or correct"
@@ -102,18 +64,27 @@ class TrainingSet:
         return len(self.labels)
 
     @property
+    def for_training(self) -> npt.NDArray[np.intp]:
+        """Rows of the objects that networks may be fitted to."""
+        return np.flatnonzero(~self.labels.is_test)
+
+    @property
     def prevalence(self) -> dict[str, float]:
-        """Share of each class."""
-        counts = np.bincount(self.labels.label, minlength=len(self.classes))
-        return {name: float(n / len(self)) for name, n in zip(self.classes, counts, strict=True)}
+        """Share of each class among the objects for training, each counted once."""
+        counts = self._counts()
+        return {name: float(n / counts.sum()) for name, n in zip(self.classes, counts, strict=True)}
+
+    def _counts(self) -> npt.NDArray[np.int64]:
+        """Return the number of objects for training of each class."""
+        return np.bincount(self.labels.label[self.for_training], minlength=len(self.classes))
 
     def by_block(self, rows: npt.NDArray[np.intp]) -> list[tuple[Stamps, npt.NDArray[np.intp]]]:
-        """Return, for each block that has some of the rows, their stamps and those rows."""
+        """Return, for each block that has some of the rows, their stamps and places in ``rows``."""
         parts, start = [], 0
         for block in self.blocks:
-            inside = rows[(rows >= start) & (rows < start + len(block))]
-            if len(inside):
-                parts.append((block.take(inside - start), inside))
+            places = np.flatnonzero((rows >= start) & (rows < start + len(block)))
+            if len(places):
+                parts.append((block.take(rows[places] - start), places))
             start += len(block)
         return parts
 
@@ -141,11 +112,11 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
     blocks: list[Stamps] = []
     digests: list[DataDigest] = []
     for data in recipe.data:
-        found = _without_known(read_labels(data, recipe), labels)
+        found = without_known(read_labels(data, recipe), labels)
         if not len(found):
             raise SourcesError(f"{data.table} has no object that is new and labeled; leave it out")
         stamps, origin = _cut_block(recipe, data, card, found)
-        usable = np.flatnonzero(stamps.center_valid)
+        usable = np.flatnonzero(_shown(stamps, data))
         labels.append(found.take(usable))
         blocks.append(stamps.take(usable))
         table = recipe.path(data.table)
@@ -153,89 +124,17 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
             DataDigest(name=table.name, sha256=table_digest(table), n=len(usable)),
             origin,
         ]
-    return TrainingSet(_joined(labels), tuple(blocks), tuple(digests), card.classes)
+    return TrainingSet(joined(labels), tuple(blocks), tuple(digests), card.classes)
 
 
-def read_labels(data: DataSettings, recipe: Recipe) -> Labels:
-    """Return the labeled objects of a table.
-
-    Those with an ignored label are left out, and those without a thumbnail where thumbnails are
-    what their pixels come from.
-
-    Raises
-    ------
-    SourcesError
-        If the table can't be read, a label is unknown, a position is missing, or the rows of one
-        object have different labels.
-    """
-    columns = data.columns
-    thumb = () if columns.thumb is None else (columns.thumb,)
-    table = read_table(
-        recipe.path(data.table), [columns.id, columns.ra, columns.dec, columns.label, *thumb]
-    )
-    text = table.text(columns.label)
-    kept = np.flatnonzero(~np.isin(text, recipe.labels.ignore))
-    no_thumb = np.full(len(text), "", dtype=object)
-    rows = Labels(
-        table.text(columns.id)[kept],
-        table.angles_deg(columns.ra)[kept],
-        table.angles_deg(columns.dec)[kept],
-        _class_index(text[kept], recipe.labels, data.table),
-        (no_thumb if columns.thumb is None else table.text(columns.thumb))[kept],
-    )
-    lost = ~(np.isfinite(rows.ra_deg) & np.isfinite(rows.dec_deg))
-    if lost.any():
-        raise SourcesError(
-            f"object {rows.object_id[lost][0]!r} of {data.table} has no position; leave it out"
-        )
-    once = _each_once(rows, data.table)
-    return once if data.thumbnails is None else once.take(once.thumb != "")
-
-
-def _class_index(
-    text: npt.NDArray[np.object_], labels: LabelSettings, where: str
-) -> npt.NDArray[np.int64]:
-    """Return the class of each label as the table spells it."""
-    for spelled in dict.fromkeys(text.tolist()):
-        if spelled not in labels.mapping:
-            raise SourcesError(
-                f"{where} has the label {spelled!r}, which is in neither mapping nor ignore of"
-                f" [labels] (mapped are {', '.join(labels.mapping)}); add it to one of them"
-            )
-    number = {spelled: labels.classes.index(name) for spelled, name in labels.mapping.items()}
-    return np.array([number[spelled] for spelled in text], dtype=np.int64)
-
-
-def _each_once(rows: Labels, where: str) -> Labels:
-    """Return the first row of each object."""
-    first = dict(zip(rows.object_id[::-1], range(len(rows) - 1, -1, -1), strict=True))
-    for row, name in enumerate(rows.object_id):
-        if rows.label[row] != rows.label[first[name]]:
-            raise SourcesError(
-                f"object {name!r} of {where} has different labels in different rows; keep one"
-            )
-    return rows.take(np.array(sorted(first.values()), dtype=np.intp))
-
-
-def _without_known(labels: Labels, earlier: Sequence[Labels]) -> Labels:
-    """Return the objects that are none of the earlier ones."""
-    if not earlier or not len(labels):
-        return labels
-    known = _joined(earlier)
-    tree = KDTree(on_unit_sphere(known.ra_deg, known.dec_deg))
-    distance, _ = tree.query(on_unit_sphere(labels.ra_deg, labels.dec_deg))
-    return labels.take(np.asarray(distance) > chord_of_separation(SAME_OBJECT_ARCSEC))
-
-
-def _joined(labels: Sequence[Labels]) -> Labels:
-    """Return the objects of several blocks as one."""
-    return Labels(
-        np.concatenate([part.object_id for part in labels]),
-        np.concatenate([part.ra_deg for part in labels]),
-        np.concatenate([part.dec_deg for part in labels]),
-        np.concatenate([part.label for part in labels]),
-        np.concatenate([part.thumb for part in labels]),
-    )
+def _shown(stamps: Stamps, data: DataSettings) -> npt.NDArray[np.bool_]:
+    """Say which objects have pixels that the recipe wants."""
+    shown = stamps.center_valid
+    if data.drop_red:
+        shown = shown & ~mostly_red(stamps.flux)
+    if not shown.any():
+        raise SourcesError(f"no labeled object of {data.table} has pixels; leave it out")
+    return shown
 
 
 def _cut_block(

@@ -19,14 +19,16 @@ from survey_classifier.membership.skill import (
     roc_area,
 )
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.resnet import ResNet
+from survey_classifier.model.network import Network
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.training.dataset import TrainingSet
+from survey_classifier.training.samples import Samples, still_views
 
 __all__ = [
     "fit_temperature",
     "member_metrics",
     "score_rows",
+    "score_samples",
     "with_temperature",
 ]
 
@@ -35,11 +37,16 @@ BoolArray = npt.NDArray[np.bool_]
 
 LOWEST_PROBABILITY = 1e-30
 """A float32 probability that has run down to 0 counts as this where its logarithm is needed."""
+BATCH_SIZE = 256
 TEMPERATURES = (0.05, 20.0)
 
 
 def score_rows(
-    network: ResNet, card: ModelCard, data: TrainingSet, rows: npt.NDArray[np.intp]
+    network: Network,
+    card: ModelCard,
+    data: TrainingSet,
+    rows: npt.NDArray[np.intp],
+    device: torch.device,
 ) -> FloatArray:
     """Return class probabilities ``(n, class)`` of some objects, as a run would score them.
 
@@ -48,16 +55,39 @@ def score_rows(
     RunError
         If a score is not finite.
     """
-    scorer = TorchScorer(copy.deepcopy(network), card, torch.device("cpu"))
-    probability = np.full((len(data), len(card.classes)), np.nan)
-    for stamps, inside in data.by_block(rows):
-        probability[inside] = scorer.score(stamps).probability
-    found = probability[rows]
-    lost = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    scorer = TorchScorer(copy.deepcopy(network), card, device)
+    probability = np.full((len(rows), len(card.classes)), np.nan)
+    for stamps, places in data.by_block(rows):
+        probability[places] = scorer.score(stamps).probability
+    _check_finite(probability, data, rows)
+    return probability
+
+
+def score_samples(
+    network: Network, card: ModelCard, data: TrainingSet, samples: Samples, device: torch.device
+) -> FloatArray:
+    """Return class probabilities ``(n, class)`` of samples, each seen once, at its own angle.
+
+    Raises
+    ------
+    RunError
+        If a score is not finite.
+    """
+    judge = copy.deepcopy(network).to(device).eval()
+    probability = np.full((len(samples), len(card.classes)), np.nan)
+    with torch.inference_mode():
+        for x, places in still_views(data, samples, card, BATCH_SIZE):
+            probability[places] = judge(x.to(device)).softmax(dim=1).cpu().numpy()
+    _check_finite(probability, data, samples.rows)
+    return probability
+
+
+def _check_finite(probability: FloatArray, data: TrainingSet, rows: npt.NDArray[np.intp]) -> None:
+    """Raise if a score is not finite."""
+    lost = np.flatnonzero(~np.isfinite(probability).all(axis=1))
     if len(lost):
         name = data.labels.object_id[rows[lost[0]]]
         raise RunError(f"the score of object {name!r} is not finite; lower 'rate' in [fit]")
-    return found
 
 
 def with_temperature(probability: FloatArray, temperature: float) -> FloatArray:

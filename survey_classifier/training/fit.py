@@ -1,50 +1,46 @@
 """The training procedure: from a recipe to a checkpoint with honest figures.
 
 Owns the order of the work and the files that come of it. Does not own the fit of one network
-(``optimize``), the figures (``evaluate``) or the objects (``dataset``).
-
-One network a fold is fitted to the other folds and scores its own; these out-of-fold scores
-give the temperature and every figure of the card. The network that is kept is fitted to all
-objects, so the figures are those of its like, each trained on a fold's share less.
+(``optimize``), which fits there are (``judgment``) or the objects (``dataset``).
 """
 
 import csv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import hashlib
+import shutil
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+import torch
 
-from survey_classifier.errors import RunError
-from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import save_checkpoint
-from survey_classifier.model.resnet import ResNet
-from survey_classifier.training.dataset import TrainingSet, load_training_set
-from survey_classifier.training.evaluate import (
-    fit_temperature,
-    member_metrics,
-    score_rows,
-    with_temperature,
+from survey_classifier.errors import CheckpointError
+from survey_classifier.model.card import DataDigest, ModelCard
+from survey_classifier.model.checkpoint import (
+    file_digest,
+    load_network,
+    resolve_checkpoint,
+    save_checkpoint,
 )
-from survey_classifier.training.optimize import EpochReport, fit_network
+from survey_classifier.model.network import Network
+from survey_classifier.training.dataset import TrainingSet, load_training_set
+from survey_classifier.training.judgment import Judged, by_folds, by_parts
+from survey_classifier.training.log import Log, Progress, opened_log
+from survey_classifier.training.optimize import Task, fit_network
 from survey_classifier.training.recipes import Recipe, read_recipe
-from survey_classifier.training.split import strip_folds
+from survey_classifier.training.samples import Samples
+from survey_classifier.training.state import FitState
+from survey_classifier.training.team import gathered_team
 
-__all__ = ["Progress", "train"]
+__all__ = ["train"]
 
-Progress = Callable[[int, int], None]
-"""Called with the number of finished epochs and of all, over all fits."""
-
-Log = Callable[[str, EpochReport], None]
-"""Called with the name of the fit and the report of each of its epochs."""
+START_FIELDS = ("architecture", "width", "transformer", "bands", "unit", "stamp_px")
+"""What a checkpoint to start from must have in common with the recipe."""
 
 
-def train(recipe_path: Path, progress: Progress | None = None) -> Path:
+def train(recipe_path: Path, progress: Progress | None = None, device: str = "auto") -> Path:
     """Train a network by a recipe and write its checkpoint.
 
     Beside the checkpoint ``NAME.safetensors`` come ``NAME.csv``, the loss of each epoch, and
-    ``NAME-out-of-fold.csv``, what the networks that had not seen an object say of it.
+    ``NAME-out-of-fold.csv``, what networks that had not seen an object say of it. A training that
+    was interrupted goes on where it was; until the end its state is in ``NAME.state``.
 
     Parameters
     ----------
@@ -52,6 +48,8 @@ def train(recipe_path: Path, progress: Progress | None = None) -> Path:
         The recipe.
     progress
         Called after each epoch.
+    device
+        ``auto``, ``cpu`` or ``cuda``. Processes started by ``torchrun`` fit together.
 
     Returns
     -------
@@ -63,108 +61,106 @@ def train(recipe_path: Path, progress: Progress | None = None) -> Path:
     ConfigError
         If the recipe has a wrong key or value.
     SourcesError, MosaicError, CheckpointError
-        If the data can't be used.
+        If the data, or the checkpoint to start from, can't be used.
+    RunMismatchError
+        If an interrupted training was of another recipe or other data.
     RunError
-        If the fit fails or the log can't be written.
+        If the fit fails or a file can't be written.
     """
     recipe = read_recipe(recipe_path)
     card = recipe.draft_card()
+    start, origin = _start(recipe, card)
     data = load_training_set(recipe, card)
-    fold = strip_folds(
-        data.labels.ra_deg, data.labels.dec_deg, recipe.split.axis, recipe.split.n_folds
-    )
-    with _opened_log(recipe, progress) as log:
-        raw = _score_out_of_fold(data, fold, card, recipe, log)
-        network = _fit(data, np.arange(len(data)), card, recipe, "final", log)
-    temperature = fit_temperature(raw, data.labels.label)
-    probability = with_temperature(raw, temperature)
-    _write_predictions(recipe.predictions_path, data, fold, probability, card)
-    p_member = probability[:, card.member_index]
-    metrics = member_metrics(p_member, data.labels.label == card.member_index)
+    digests = (*data.digests, *origin)
+    with gathered_team(device) as team:
+        task = Task(data, card, recipe.fit, team, start)
+        fingerprint = _fingerprint(recipe, digests, team.size)
+        log_path = recipe.log_path if team.leads else None
+        with opened_log(log_path, _n_epoch(recipe), progress) as log:
+            judged = _judge(recipe, task, fingerprint, log)
+    if judged is None:
+        return recipe.checkpoint_path
+    _write_predictions(recipe.predictions_path, data, judged, card)
     final = recipe.draft_card(
-        temperature=temperature,
+        temperature=judged.temperature,
         prevalence=data.prevalence,
-        data=data.digests,
-        metrics={f"{name}_out_of_fold": value for name, value in metrics.items()},
+        data=digests,
+        metrics=judged.metrics,
     )
-    save_checkpoint(recipe.checkpoint_path, network, final)
+    save_checkpoint(recipe.checkpoint_path, judged.network, final)
+    shutil.rmtree(recipe.state_folder)
     return recipe.checkpoint_path
 
 
-def _score_out_of_fold(
-    data: TrainingSet, fold: npt.NDArray[np.int64], card: ModelCard, recipe: Recipe, log: Log
-) -> npt.NDArray[np.float64]:
-    """Return each object's class probabilities by a network that has not seen its fold."""
-    probability = np.full((len(data), len(card.classes)), np.nan)
-    for number in range(recipe.split.n_folds):
-        held = np.flatnonzero(fold == number)
-        seen = np.flatnonzero(fold != number)
-        network = _fit(data, seen, card, recipe, f"fold-{number}", log)
-        probability[held] = score_rows(network, card, data, held)
-    return probability
+def _judge(recipe: Recipe, task: Task, fingerprint: str, log: Log) -> Judged | None:
+    """Fit and judge as the recipe's split says."""
+
+    def fit(samples: Samples, name: str) -> Network:
+        state = FitState(recipe.state_folder / f"{name}.safetensors", fingerprint)
+        return fit_network(task, samples, state, lambda epoch: log(name, epoch))
+
+    way = by_folds if recipe.split.kind == "strips" else by_parts
+    return way(task, recipe.split, fit)
 
 
-def _fit(
-    data: TrainingSet,
-    rows: npt.NDArray[np.intp],
-    card: ModelCard,
-    recipe: Recipe,
-    name: str,
-    log: Log,
-) -> ResNet:
-    """Return the network of one fit."""
-    return fit_network(
-        data, rows, card, recipe.fit, recipe.fit.seed, lambda epoch: log(name, epoch)
-    )
+def _n_epoch(recipe: Recipe) -> int:
+    """Return the number of epochs of all fits."""
+    n_fit = recipe.split.n_folds + 1 if recipe.split.kind == "strips" else 1
+    return n_fit * recipe.fit.epochs
 
 
-@contextmanager
-def _opened_log(recipe: Recipe, progress: Progress | None) -> Iterator[Log]:
-    """Open the log, a row an epoch, and give what writes to it and reports progress."""
-    n_all = (recipe.split.n_folds + 1) * recipe.fit.epochs
-    path = recipe.log_path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path} can't be written ({error.strerror}); change 'out'") from error
-    n_done = 0
-    with file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["fit", "epoch", "loss", "rate", "seconds"])
-
-        def log(name: str, epoch: EpochReport) -> None:
-            nonlocal n_done
-            n_done += 1
-            loss, rate, seconds = f"{epoch.loss:.5f}", f"{epoch.rate:.3e}", f"{epoch.seconds:.1f}"
-            writer.writerow([name, epoch.epoch, loss, rate, seconds])
-            file.flush()  # a training takes long: its log is read while it grows
-            if progress is not None:
-                progress(n_done, n_all)
-
-        yield log
+def _fingerprint(recipe: Recipe, digests: tuple[DataDigest, ...], n_process: int) -> str:
+    """Return a digest of all that the fits' results depend on."""
+    said = recipe.model_dump_json(exclude={"name", "description", "out", "extends"})
+    known = [said, *(digest.sha256 for digest in digests), str(n_process)]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 
-def _write_predictions(
-    path: Path,
-    data: TrainingSet,
-    fold: npt.NDArray[np.int64],
-    probability: npt.NDArray[np.float64],
-    card: ModelCard,
-) -> None:
+def _start(
+    recipe: Recipe, card: ModelCard
+) -> tuple[dict[str, torch.Tensor], tuple[DataDigest, ...]]:
+    """Return the weights to start from, and the file that they came from.
+
+    The head is taken over only where the classes are the same.
+    """
+    if not recipe.fit.start_from:
+        return {}, ()
+    path = resolve_checkpoint(recipe.fit.start_from, recipe.path("."))
+    network, known = load_network(path)
+    for field in START_FIELDS:
+        have, need = getattr(known, field), getattr(card, field)
+        if have != need:
+            raise CheckpointError(
+                f"{path} has {field} {_spelled(have)}, the recipe {recipe.name} has"
+                f" {_spelled(need)}; start from another checkpoint, or make them agree"
+            )
+    weights = network.state_dict()
+    if known.classes != card.classes:
+        weights = {name: w for name, w in weights.items() if not name.startswith("head.")}
+    return weights, (DataDigest(name=path.name, sha256=file_digest(path), n=0),)
+
+
+def _spelled(value: object) -> str:
+    """Return a card's field as a message shows it."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _write_predictions(path: Path, data: TrainingSet, judged: Judged, card: ModelCard) -> None:
     """Write what was said of each object by a network that had not seen it."""
     labels = data.labels
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "ra", "dec", "class", "fold", *(f"p_{c}" for c in card.classes)])
-        for row in range(len(data)):
+        for row, fold, probability in zip(
+            judged.samples.rows, judged.fold, judged.probability, strict=True
+        ):
             writer.writerow(
                 [
                     labels.object_id[row],
                     f"{labels.ra_deg[row]:.7f}",
                     f"{labels.dec_deg[row]:.7f}",
                     card.classes[labels.label[row]],
-                    fold[row],
-                    *(f"{p:.6f}" for p in probability[row]),
+                    fold,
+                    *(f"{p:.6f}" for p in probability),
                 ]
             )

@@ -1,153 +1,183 @@
 """Fitting one network to some of the training objects.
 
-Owns the random views, the loss, the optimizer and its schedule. Does not own which objects are
-used (``split``, ``fit``) or how good the result is (``evaluate``).
+Owns the loss, the optimizer and the loop over epochs. Does not own the views (``samples``), the
+rate (``schedule``), which objects are used (``split``, ``fit``) or how good the result is
+(``evaluate``).
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch.optim.lr_scheduler import LambdaLR
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from survey_classifier.errors import RunError
+from survey_classifier.errors import ConfigError, RunError, SourcesError
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.inputs import to_network_input
-from survey_classifier.model.resnet import ResNet
+from survey_classifier.model.network import Network, build_network
 from survey_classifier.training.dataset import TrainingSet
-from survey_classifier.training.recipes import FitSettings
+from survey_classifier.training.fit_settings import FitSettings
+from survey_classifier.training.samples import Samples, batches, random_views
+from survey_classifier.training.schedule import rate_at
+from survey_classifier.training.state import EpochReport, FitState
+from survey_classifier.training.team import Team
 
-__all__ = ["EpochReport", "fit_network"]
-
-WARM_UP = 0.05
-"""Share of the steps in which the learning rate rises."""
+__all__ = ["Task", "fit_network"]
 
 
 @dataclass(frozen=True, slots=True)
-class EpochReport:
-    """How one epoch went."""
+class Task:
+    """What all fits of a training have in common."""
 
-    epoch: int
-    """From 1."""
-    loss: float
-    """Mean cross-entropy over the epoch's random views, in nats."""
-    rate: float
-    """Learning rate at its end."""
-    seconds: float
-    """Wall-clock."""
+    data: TrainingSet
+    card: ModelCard
+    """Says what the network is and what it sees."""
+    settings: FitSettings
+    team: Team
+    start: dict[str, torch.Tensor]
+    """First weights by name, others are drawn at random; empty = all are."""
 
 
 def fit_network(
-    data: TrainingSet,
-    rows: npt.NDArray[np.intp],
-    card: ModelCard,
-    settings: FitSettings,
-    seed: int,
-    report: Callable[[EpochReport], None],
-) -> ResNet:
-    """Return a network fitted to some rows, in ``eval`` mode.
+    task: Task, samples: Samples, state: FitState, report: Callable[[EpochReport], None]
+) -> Network:
+    """Return a network fitted to some samples, in ``eval`` mode, on the CPU.
 
-    The same seed, rows and number of threads give the same network. Classes keep their natural
-    shares: the probabilities are to be those of this population.
+    The same seed, samples and number of threads and processes give the same network on the CPU,
+    also after an interruption. Classes keep their natural shares: the probabilities are to be
+    those of this population.
 
     Parameters
     ----------
-    data
-        The training set.
-    rows
-        Objects to fit.
-    card
-        Says what the network is and what it sees.
-    settings
-        Epochs, rates and views.
-    seed
-        Of the first weights, the order of the objects and their views.
+    task
+        Objects, network, settings and processes.
+    samples
+        What to fit.
+    state
+        Where the state is kept; a fit that was interrupted goes on.
     report
-        Called after each epoch.
+        Called after each epoch, and for each that was done before.
 
     Raises
     ------
+    ConfigError
+        If a batch is too small to be shared.
+    SourcesError
+        If a class has no object among the samples.
     RunError
-        If the loss is not finite.
+        If the loss is not finite, or the state can't be read or written.
+    RunMismatchError
+        If the state is of another fit.
     """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    network = ResNet(card.architecture, card.n_channel, len(card.classes), card.width)
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(network, settings.weight_decay), lr=settings.rate
-    )
-    n_step = settings.epochs * math.ceil(len(rows) / settings.batch_size)
-    schedule = LambdaLR(optimizer, lambda step: _rate_factor(step, n_step))
-    for epoch in range(1, settings.epochs + 1):
-        start, losses = time.perf_counter(), []
-        for batch in _batches(rng.permutation(rows), settings.batch_size):
-            x, label = random_views(data, batch, card, settings, rng)
-            loss = F.cross_entropy(network(x), label, label_smoothing=settings.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(float(loss.detach()))
-        mean = float(np.mean(losses))
-        if not math.isfinite(mean):
-            raise RunError(f"the loss of epoch {epoch} is {mean}; lower 'rate' in [fit]")
-        rate = float(schedule.get_last_lr()[0])
-        report(EpochReport(epoch, mean, rate, time.perf_counter() - start))
+    settings, team = task.settings, task.team
+    _check_samples(task, samples)
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    network = build_network(task.card)
+    network.load_state_dict(network.state_dict() | task.start)
+    _place(network, team.device, _memory_format(team))
+    optimizer = _make_optimizer(network, settings)
+    reports = state.restore(network, optimizer, rng)
+    for done in reports:
+        report(done)
+    shared = network if team.size == 1 else DistributedDataParallel(network)
+    for epoch in range(len(reports) + 1, settings.epochs + 1):
+        reports.append(_fit_epoch(task, shared, optimizer, samples, rng, epoch))
+        if team.leads:
+            state.save(network, optimizer, rng, reports)
+        report(reports[-1])
+    return _settled(network)
+
+
+def _place(network: Network, device: torch.device, order: torch.memory_format) -> None:
+    """Move a network, in place."""
+    # torch's annotations leave out this overload of Module.to.
+    network.to(device=device, memory_format=order)  # type: ignore[call-overload]
+
+
+def _settled(network: Network) -> Network:
+    """Return a network as it is scored with and saved."""
+    _place(network, torch.device("cpu"), torch.contiguous_format)
     return network.eval()
 
 
-def random_views(
-    data: TrainingSet,
-    rows: npt.NDArray[np.intp],
-    card: ModelCard,
-    settings: FitSettings,
+def _check_samples(task: Task, samples: Samples) -> None:
+    """Raise unless every class has samples and every process gets some of a batch."""
+    found = np.bincount(task.data.labels.label[samples.rows], minlength=len(task.card.classes))
+    for name, n in zip(task.card.classes, found, strict=True):
+        if n == 0:
+            raise SourcesError(
+                f"no object of class {name!r} is left to fit a network to, once those that judge it"
+                " are taken out; add data, or choose another split"
+            )
+    smallest = min(task.settings.batch_size, len(samples)) // 2
+    if smallest < task.team.size:
+        raise ConfigError(
+            f"batch_size {task.settings.batch_size} is too small for {task.team.size} processes;"
+            " raise it, or start fewer"
+        )
+
+
+def _fit_epoch(
+    task: Task,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    samples: Samples,
     rng: np.random.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return network input and labels of some objects, each turned, flipped and shifted at random.
+    epoch: int,
+) -> EpochReport:
+    """Go through an epoch and say how it went."""
+    settings, team = task.settings, task.team
+    start, losses, rate = time.perf_counter(), [], 0.0
+    n_step = math.ceil(len(samples) / settings.batch_size)
+    weight = task.data.labels.weight[samples.rows]
+    network.train()
+    for number, picks in enumerate(batches(weight, settings.batch_size, rng)):
+        rate = rate_at((epoch - 1) * n_step + number, settings.epochs * n_step, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x, label = random_views(task.data, samples.take(picks), task.card, settings, rng, team)
+        with _mixed_precision(team):
+            logits = network(x)
+        each = F.cross_entropy(
+            logits.float(), label, label_smoothing=settings.label_smoothing, reduction="sum"
+        )
+        # Processes' gradients are averaged, and their shares may differ by one object.
+        loss = each * (team.size / len(picks))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    mean = float(torch.stack(losses).mean())
+    if not math.isfinite(mean):
+        raise RunError(f"the loss of epoch {epoch} is {mean}; lower 'rate' in [fit]")
+    return EpochReport(epoch, mean, rate, time.perf_counter() - start)
 
-    Returns
-    -------
-    x, label
-        ``(n, band + 1, stamp_px, stamp_px)`` and ``(n,)``; the objects in the order of their
-        blocks, which need not be that of ``rows``.
-    """
-    inputs, labels = [], []
-    for stamps, inside in data.by_block(rows):
-        n = len(inside)
-        angle = torch.from_numpy(rng.uniform(0, 360, n).astype(np.float32))
-        flip = torch.from_numpy(rng.random(n) < 0.5)
-        largest = settings.jitter_px * card.scale_arcsec / stamps.scale_arcsec
-        shift = rng.uniform(-largest, largest, (n, 2)).astype(np.float32)
-        factor = np.exp(rng.normal(0, settings.flux_scatter, (n, 1, 1, 1))).astype(np.float32)
-        flux = torch.from_numpy(stamps.flux * factor)
-        offset = torch.from_numpy(stamps.offset_px + shift)
-        inputs.append(to_network_input(flux, offset, stamps.scale_arcsec, card, angle, flip))
-        labels.append(torch.from_numpy(data.labels.label[inside]))
-    return torch.cat(inputs).contiguous(memory_format=torch.channels_last), torch.cat(labels)
+
+def _mixed_precision(team: Team) -> AbstractContextManager[object]:
+    """Return the context of the forward pass: bfloat16 where there are tensor cores."""
+    if team.device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16)
+    return nullcontext()
 
 
-def _batches(rows: npt.NDArray[np.intp], size: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield rows in batches as equal as can be: a batch norm can't do with a single object."""
-    yield from np.array_split(rows, math.ceil(len(rows) / size))
+def _memory_format(team: Team) -> torch.memory_format:
+    """Return the order in memory that the device's convolutions are fastest in."""
+    return torch.channels_last if team.device.type == "cuda" else torch.preserve_format
 
 
-def _parameter_groups(network: ResNet, weight_decay: float) -> list[dict[str, object]]:
-    """Return the optimizer's groups: norms and biases, which are vectors, do not decay."""
+def _make_optimizer(network: Network, settings: FitSettings) -> torch.optim.Optimizer:
+    """Return the optimizer of the settings; norms and biases, which are vectors, do not decay."""
     parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _rate_factor(step: int, n_step: int) -> float:
-    """Return the share of the highest rate: a linear rise, then half a cosine to zero."""
-    rise = max(1, round(WARM_UP * n_step))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, n_step - rise)))
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.rate)
+    return torch.optim.AdamW(groups, lr=settings.rate)

@@ -1,7 +1,9 @@
 """The recipe: one TOML file that says everything about a training.
 
-Owns the keys of a recipe and their defaults. Does not own what is done with them (``dataset``,
-``split``, ``optimize``, ``fit``). Paths in the file are relative to it.
+Owns the keys that say what is looked at and what it is called, and the recipe as a whole. Does
+not own the keys of the fit (``fit_settings``), what recipes take from one another
+(``inheritance``) or what is done with the keys (``dataset``, ``split``, ``optimize``, ``fit``).
+Paths in the file are relative to it.
 """
 
 from pathlib import Path
@@ -11,11 +13,12 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from survey_classifier import __version__
 from survey_classifier.model.card import ModelCard, Stretch
-from survey_classifier.settings import Settings, expand_path, read_settings
+from survey_classifier.settings import Settings, expand_path, parse_settings
+from survey_classifier.training.fit_settings import FitSettings, NetworkSettings, SplitSettings
+from survey_classifier.training.inheritance import read_with_defaults
 
 __all__ = [
     "DataSettings",
-    "FitSettings",
     "LabelSettings",
     "Recipe",
     "ThumbnailSettings",
@@ -24,15 +27,12 @@ __all__ = [
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class NetworkSettings(Settings):
-    """The ``[network]`` table."""
-
-    architecture: str = "resnet15"
-    width: int = 32
-    """Channels of the first stage; 64 is the published network."""
+N_COLOR_PLANES = 3
+"""Red, green and blue."""
 
 
 class StampSettings(Settings):
@@ -42,6 +42,8 @@ class StampSettings(Settings):
     stamp_px: Count = 50
     n_views: int = 8
     """Orientations that a score is averaged over: 1, 2, 4 or 8."""
+    gray: bool = False
+    """Whether the network sees the mean of the stretched bands in each of them."""
 
 
 class LabelSettings(Settings):
@@ -82,7 +84,8 @@ class DataSettings(Settings):
     """One ``[[data]]`` table: labeled objects, and where their pixels are.
 
     An object within 2 arcsec of one of an earlier ``[[data]]`` is that object: the earlier
-    label and pixels hold. So the table that is trusted most comes first.
+    label and pixels hold. So the table that is trusted most comes first. A table may be named
+    twice, say with ``max`` and a weight, then for the rest.
     """
 
     table: str
@@ -91,6 +94,14 @@ class DataSettings(Settings):
     """A mosaic to cut stamps from; objects whose own pixel has no data are left out."""
     thumbnails: ThumbnailSettings | None = None
     """Images instead of a mosaic; objects without one are left out."""
+    max: dict[str, Finite] = Field(default_factory=dict)
+    """Largest value of columns; objects with more, or with none, are left out."""
+    drop_red: bool = False
+    """Whether objects are left out whose image is mostly red (see ``hue``)."""
+    weight: Positive = 1.0
+    """How often an object is shown, relative to one with weight 1."""
+    use: Literal["train", "test"] = "train"
+    """``test``: no network is fitted to these objects, each is only scored."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -102,29 +113,6 @@ class DataSettings(Settings):
         return self
 
 
-class SplitSettings(Settings):
-    """The ``[split]`` table: folds are strips of the sky with equally many objects."""
-
-    axis: Literal["ra", "dec"] = "ra"
-    n_folds: Annotated[int, Field(ge=2, le=20)] = 4
-
-
-class FitSettings(Settings):
-    """The ``[fit]`` table: AdamW with a cosine schedule."""
-
-    epochs: Count = 30
-    batch_size: Annotated[int, Field(ge=2)] = 128
-    rate: Positive = 2e-3
-    """Highest learning rate."""
-    weight_decay: NotNegative = 0.05
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    jitter_px: NotNegative = 0.5
-    """Largest shift along each axis, in pixels of the network's input."""
-    flux_scatter: NotNegative = 0.03
-    """Standard deviation of a common factor on all bands (natural logarithm)."""
-    seed: int = 0
-
-
 class Recipe(Settings):
     """A recipe."""
 
@@ -132,7 +120,9 @@ class Recipe(Settings):
     """Name of the checkpoint."""
     description: str
     """What it is trained on; says "simulated" where that is so."""
-    out: str
+    extends: str = ""
+    """A recipe that comes with the package, or the path of one, whose keys are the defaults."""
+    out: str = "."
     """Folder of the checkpoint and of the log."""
     unit: Literal["nJy", "display"]
     """Unit of the pixels."""
@@ -158,13 +148,26 @@ class Recipe(Settings):
             reason = problem["msg"].removeprefix("Value error, ")
             raise ValueError(f"{field}: {reason}" if field else reason) from error
         for data in self.data:
-            planes = None if data.thumbnails is None else data.thumbnails.planes
-            if planes is not None and sorted(planes) != sorted(self.stretch):
-                raise ValueError(
-                    f"data of {data.table}: planes must be {', '.join(self.stretch)} in any"
-                    f" order, got {', '.join(planes)}"
-                )
+            self._check_bands(data)
+        if all(data.use == "test" for data in self.data):
+            raise ValueError("every [[data]] has use = 'test'; nothing is left to train on")
+        if self.split.leaky_split and (self.split.kind == "strips" or not self.fit.angles_deg):
+            raise ValueError("leaky_split needs [split] kind = 'random' and [fit] angles_deg")
         return self
+
+    def _check_bands(self, data: DataSettings) -> None:
+        """Check what one ``[[data]]`` says of bands."""
+        planes = None if data.thumbnails is None else data.thumbnails.planes
+        if planes is not None and sorted(planes) != sorted(self.stretch):
+            raise ValueError(
+                f"data of {data.table}: planes must be {', '.join(self.stretch)} in any"
+                f" order, got {', '.join(planes)}"
+            )
+        if data.drop_red and (self.unit != "display" or len(self.stretch) != N_COLOR_PLANES):
+            raise ValueError(
+                f"data of {data.table}: drop_red is for display images of {N_COLOR_PLANES} bands,"
+                f" got {len(self.stretch)} in {self.unit}; leave it out"
+            )
 
     def path(self, text: str) -> Path:
         """Return the absolute path of one written in the recipe."""
@@ -185,6 +188,11 @@ class Recipe(Settings):
         """Where each training object's out-of-fold probability is written."""
         return self.path(self.out) / f"{self.name}-out-of-fold.csv"
 
+    @property
+    def state_folder(self) -> Path:
+        """Where an unfinished training keeps its state."""
+        return self.path(self.out) / f"{self.name}.state"
+
     def draft_card(self, **known: Any) -> ModelCard:  # noqa: ANN401 - any fields of the card
         """Return the card as far as the recipe goes, with what else is known filled in.
 
@@ -199,12 +207,14 @@ class Recipe(Settings):
             "description": self.description,
             "architecture": self.network.architecture,
             "width": self.network.width,
+            "transformer": self.network.transformer,
             "classes": self.labels.classes,
             "bands": tuple(self.stretch),
             "unit": self.unit,
             "stamp_arcsec": self.stamps.stamp_arcsec,
             "stamp_px": self.stamps.stamp_px,
             "stretch": self.stretch,
+            "gray": self.stamps.gray,
             "n_views": self.stamps.n_views,
             "temperature": 1.0,
             "prevalence": dict.fromkeys(self.labels.classes, 1 / max(n_class, 2)),
@@ -222,8 +232,8 @@ def read_recipe(path: Path) -> Recipe:
     Raises
     ------
     ConfigError
-        If it is missing, is not TOML, or a key or value is wrong.
+        If it, or one that it extends, is missing, is not TOML, or a key or value is wrong.
     """
-    recipe = read_settings(path, Recipe)
+    recipe = parse_settings(read_with_defaults(path), path, Recipe)
     recipe._folder = path.resolve().parent  # noqa: SLF001 - where it was read from
     return recipe

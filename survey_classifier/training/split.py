@@ -1,6 +1,7 @@
-"""Folds: strips of the sky, so that a network is judged on sky that it has not seen.
+"""Which objects a network is fitted to and which judge it.
 
-Owns which object is in which fold. Does not own the objects (``dataset``).
+Owns the folds, strips of the sky that a network has not seen when it is judged on them, and the
+random parts of published work. Does not own the objects (``dataset``).
 """
 
 from typing import Literal
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from survey_classifier.errors import SourcesError
 from survey_classifier.sources.sky import object_groups
 
-__all__ = ["strip_folds"]
+__all__ = ["random_parts", "strip_folds"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -52,6 +53,42 @@ def strip_folds(
             f"{len(order)} separate objects are too few for {n_folds} folds; choose fewer n_folds"
         )
     return fold_of_group[group]
+
+
+def random_parts(
+    group: npt.NDArray[np.int64], test_share: float, validation_share: float, seed: int
+) -> npt.NDArray[np.int64]:
+    """Return the part of each sample: 0 = fitted to, 1 = validation, 2 = test.
+
+    Parameters
+    ----------
+    group
+        Number of the group of each, which stays together, shape ``(n,)``.
+    test_share
+        Share of all groups, to the nearest number.
+    validation_share
+        Share of those that are left.
+    seed
+        Of the draw.
+
+    Raises
+    ------
+    SourcesError
+        If a part would be empty.
+    """
+    names, member_of = np.unique(group, return_inverse=True)
+    n_test = round(test_share * len(names))
+    n_validation = round(validation_share * (len(names) - n_test))
+    if min(n_test, n_validation, len(names) - n_test - n_validation) < 1:
+        raise SourcesError(
+            f"{len(names)} separate objects are too few for shares of {test_share} and"
+            f" {validation_share}; add objects, or change the shares in [split]"
+        )
+    part = np.zeros(len(names), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(names))
+    part[order[:n_test]] = 2
+    part[order[n_test : n_test + n_validation]] = 1
+    return part[member_of]
 
 
 def _unwrapped(ra_deg: FloatArray) -> FloatArray:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from tests.bench.detection import bench_detection
 from tests.bench.efficiency import bench_efficiency
+from tests.bench.evidence import bench_evidence
 from tests.bench.ingest import bench_ingest
 from tests.bench.ingest_memory import bench_ingest_memory
 from tests.bench.memory import bench_memory
+from tests.bench.redshift_join import bench_redshift_join
 from tests.bench.stamps import bench_stamps
 from tests.bench.storage import bench_storage
 
@@ -18,8 +20,10 @@ BENCHES = {
     "memory": bench_memory,
     "efficiency": bench_efficiency,
     "storage": bench_storage,
+    "evidence": bench_evidence,
     "ingest": bench_ingest,
     "ingest_memory": bench_ingest_memory,
+    "redshift_join": bench_redshift_join,
 }
 
 

@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import MosaicInput
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.skymap import Patches, RingsTract
 from tests.bench.field import wcs_of
 

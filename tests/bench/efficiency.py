@@ -56,7 +56,7 @@ def dense_run(field: Path) -> Path:
     if mosaic_wcs is None:
         from survey_classifier import ingest
 
-        (mosaic,) = ingest(field / "run.toml")
+        mosaic = ingest(field / "run.toml")[0].mosaic
         mosaic_wcs = mosaic.wcs
     rng = np.random.default_rng(4)
     sky = SkyGrid(mosaic_wcs).pixel_to_world(*rng.uniform(100, SIZE_PX - 100, (2, N_SOURCES)))

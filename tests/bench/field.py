@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 
 from survey_classifier.mosaic.exposure import MosaicInput
 from survey_classifier.mosaic.ingest import ingest_mosaics
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from survey_classifier.mosaic.store import Mosaic
 
 BANDS = ("g", "r", "i", "z")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 from tests.bench.coadds import patches
 from tests.bench.result import Result
 
@@ -17,9 +17,10 @@ RUN = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from survey_classifier.mosaic.ingest import carry_out, shard_bytes
+from survey_classifier.mosaic.capacity import shard_bytes
+from survey_classifier.mosaic.ingest import carry_out
 from survey_classifier.mosaic.planning import plan_or_open
-from survey_classifier.mosaic.inputs import MosaicSettings
+from survey_classifier.mosaic.mosaic_settings import MosaicSettings
 folder = Path(sys.argv[1])
 plans = plan_or_open(MosaicSettings.model_validate_json(sys.argv[2]), folder)
 # As many threads as fit the memory, as on a machine of many cores.

@@ -1,0 +1,68 @@
+"""The verbs ``evaluate`` and ``search``.
+
+Owns their options. Does not own what they do (``training``).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from survey_classifier.cli.terminal import app
+
+__all__ = ["evaluate"]
+
+
+@app.command()
+def evaluate(
+    scores: Annotated[
+        Path,
+        typer.Argument(metavar="OUT|TABLE", help="Output folder of a run, or a table of scores."),
+    ],
+    truth: Annotated[
+        Path, typer.Option(metavar="FILE", help="Table of known classes, or a truth file (TOML).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    columns: Annotated[
+        str,
+        typer.Option(metavar="KEY=NAME,...", help="Of the truth's table: id, ra, dec, label, mag."),
+    ] = "",
+    id_name: Annotated[
+        str | None, typer.Option("--id", metavar="NAME", help="The scores' column of identifiers.")
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A column of probabilities; may be given repeatedly."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(metavar="KIND,...", help="Judge apart: class, region, mag, ...")
+    ] = "class,region,mag,region-mag,table,fold",
+    match: Annotated[
+        Literal["id", "position"], typer.Option(help="How objects and scores are joined.")
+    ] = "id",
+    store: Annotated[
+        list[str] | None,
+        typer.Option(help="A mosaic to cut stamps from; may be given repeatedly."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+) -> None:
+    """Compare scores with known classes, beside four simple baselines.
+
+    Example: survey-classifier evaluate out/demo/field/out --truth out/demo/field/truth.csv --out
+    out/evaluation
+    """
+    from survey_classifier.training.evaluation.evaluate import evaluate as run_evaluate
+    from survey_classifier.training.evaluation.settings import parse_columns, read_truth_file
+
+    done = run_evaluate(
+        scores,
+        read_truth_file(truth, parse_columns(columns), tuple(store or ())),
+        out,
+        id_name=id_name,
+        p_names=score or (),
+        by=[kind.strip() for kind in by.split(",") if kind.strip()],
+        match=match,
+        seed=seed,
+        say=typer.echo,
+    )
+    typer.echo(f"page: {done.page}")

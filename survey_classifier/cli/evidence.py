@@ -1,0 +1,223 @@
+"""The verbs ``reweigh`` and ``purity``: what a finished catalog says otherwise, and of itself.
+
+Owns their options and what is printed. Does not own the work (``run.reweigh``, ``run.purity``).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from survey_classifier.cli.terminal import app, bars
+
+if TYPE_CHECKING:
+    from survey_classifier.membership.weighing import Weighing
+    from survey_classifier.run.purity import PurityTable
+    from survey_classifier.run.truth import Truth
+
+__all__ = ["purity", "reweigh"]
+
+WIDEST = 400
+"""Columns of characters that a printed table may have."""
+Where = Annotated[
+    Path, typer.Argument(metavar="OUT|FILE", help="Output folder of a run, or a catalog.")
+]
+
+
+@app.command()
+def reweigh(
+    where: Where,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Evidence to leave out: image, color, redshift, position, star; or nothing. "
+            "May be given several times; by default what the run left out."
+        ),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="A share such as 0.05, a table's name such as perseus, a FILE.toml, or an "
+            "estimate from the catalog itself: em (by its evidence) or spectra."
+        ),
+    ] = None,
+    evidence: Annotated[
+        str | None, typer.Option(help="An evidence model's name such as perseus, or a FILE.toml.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The new file; NAME-reweighed beside the old one by default."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it if it is there.")] = (
+        False
+    ),
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT=COLUMN,...",
+            help="For a table that is no catalog of ours: which column is what, such as "
+            "p_image=score,ra=RA,dec=DEC,mag.g=g,mag.r=r,mag.z=z,ebv=EBV.",
+        ),
+    ] = None,
+    system: Annotated[str, typer.Option(help="Its photometric system.")] = "sdss",
+    center: Annotated[
+        str | None, typer.Option(metavar="RA,DEC", help="Its cluster's center; that of Perseus.")
+    ] = None,
+    z_cluster: Annotated[float | None, typer.Option(help="Its cluster's redshift.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(metavar="KM/S", help="Its cluster's velocity dispersion.")
+    ] = None,
+) -> None:
+    """Weigh a catalog's evidence again, with other evidence or another prior; no pixel is read.
+
+    Example: survey-classifier reweigh out/perseus-west --without color --prior 0.05
+    """
+    from survey_classifier.run.reweigh import Changes
+    from survey_classifier.run.reweigh import reweigh as run_reweigh
+    from survey_classifier.run.reweigh_table import read_mapping, reweigh_table
+
+    changes = Changes(tuple(without or ()), prior, evidence)
+    if columns is None:
+        if (center, z_cluster, sigma, system) != (None, None, None, "sdss"):
+            raise typer.BadParameter(
+                "a catalog of ours says these itself", param_hint="--center, --z-cluster, --sigma"
+            )
+        with bars() as shown:
+            done = run_reweigh(
+                where, changes, out=out, overwrite=overwrite, progress=shown.of("reweigh")
+            )
+    else:
+        if (center, z_cluster, sigma) != (None, None, None) and prior is None:
+            raise typer.BadParameter(
+                "another cluster than Perseus has another prior", param_hint="--prior"
+            )
+        weighing = _weighing(center, z_cluster, sigma)
+        mapping = read_mapping(columns)
+        done = reweigh_table(
+            where, mapping, weighing, changes, system=system, out=out, overwrite=overwrite
+        )
+    if done.prior_path is not None:
+        typer.echo(f"prior:   {done.prior_path}")
+    typer.echo(f"catalog: {done.path}")
+    typer.echo(f"{done.n_rows} sources weighed")
+
+
+@app.command()
+def purity(
+    where: Where,
+    cut: Annotated[float, typer.Option(help="Least p_member that is selected.")],
+    by: Annotated[
+        str, typer.Option(help="Groups by magnitude, region, or both: magnitude,region.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Write the table: .csv, .md or .parquet.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="A table of true classes: what is measured stands beside.")
+    ] = None,
+    truth_columns: Annotated[
+        str,
+        typer.Option(metavar="ID,LABEL,MEMBER", help="Its columns, and the label of a member."),
+    ] = "source_id,label,member",
+) -> None:
+    """Say how pure and complete a cut in p_member is, with intervals of 95 %.
+
+    Example: survey-classifier purity out/perseus-west --cut 0.8 --by magnitude,region
+    """
+    from survey_classifier.run.purity import purity as run_purity
+
+    table = run_purity(
+        where,
+        cut,
+        tuple(name.strip() for name in by.split(",") if name.strip()),
+        _truth(truth, truth_columns),
+    )
+    _show(table)
+    if out is not None:
+        table.write(out)
+        typer.echo(f"table: {out}")
+
+
+def _weighing(center: str | None, z_cluster: float | None, sigma: float | None) -> "Weighing":
+    """Return how the evidence of a foreign table is weighed."""
+    from survey_classifier.membership.evidence_model import EvidenceModel
+    from survey_classifier.membership.priors import PriorTable
+    from survey_classifier.membership.redshift import RedshiftCuts
+    from survey_classifier.membership.weighing import Weighing
+
+    cuts = RedshiftCuts()
+    if z_cluster is not None or sigma is not None:
+        z = cuts.z_cluster if z_cluster is None else z_cluster
+        # The window keeps its width in redshift about the cluster.
+        cuts = RedshiftCuts(
+            cluster_max_z=cuts.cluster_max_z + z - cuts.z_cluster,
+            z_cluster=z,
+            sigma_km_s=cuts.sigma_km_s if sigma is None else sigma,
+        )
+    place = (49.950667, 41.511696) if center is None else _center(center)
+    return Weighing(
+        evidence=EvidenceModel.read("perseus"),
+        prior=PriorTable.read("perseus"),
+        center_deg=place,
+        cuts=cuts,
+    )
+
+
+def _center(text: str) -> tuple[float, float]:
+    """Return right ascension and declination from text."""
+    try:
+        ra, dec = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: give RA,DEC", param_hint="--center") from error
+    return ra, dec
+
+
+def _truth(path: Path | None, columns: str) -> "Truth | None":
+    """Return the truth that was named, if any."""
+    if path is None:
+        return None
+    from survey_classifier.run.config import TruthSettings
+    from survey_classifier.run.truth import Truth
+
+    parts = [part.strip() for part in columns.split(",")]
+    if len(parts) != 3:
+        raise typer.BadParameter(f"{columns!r}: give ID,LABEL,MEMBER", param_hint="--truth-columns")
+    settings = TruthSettings(path=str(path), id=parts[0], label=parts[1], member=parts[2])
+    return Truth.of_table(path, settings)
+
+
+def _show(table: "PurityTable") -> None:
+    """Print the table."""
+    has_truth = table.groups[0].measured is not None
+    shown = Table(title=f"p_member >= {table.cut:g}", box=None, pad_edge=False)
+    headings = ["magnitude", "region", "sources", "selected", "members", "purity", "completeness"]
+    headings += ["true purity", "true completeness"] if has_truth else []
+    for place, heading in enumerate(headings):
+        shown.add_column(heading, justify="left" if place < 2 else "right", no_wrap=True)
+    for row in table.rows:
+        cells = [
+            str(row["magnitude"]),
+            str(row["region"]),
+            f"{row['n']:,}",
+            f"{row['n_selected']:,}",
+        ]
+        cells.append(f"{row['members_selected']:.1f} ± {row['members_selected_err']:.1f}")
+        prefixes = ("", "truth_") if has_truth else ("",)
+        for prefix in prefixes:
+            cells += [_share(row, f"{prefix}purity"), _share(row, f"{prefix}completeness")]
+        shown.add_row(*cells)
+    # As wide as it is: a figure that is cut off in a file or a pipe is lost.
+    width = Console(width=WIDEST).measure(shown).maximum
+    Console(width=width, soft_wrap=True).print(shown)
+    if table.n_unclassified:
+        typer.echo(f"{table.n_unclassified} sources without p_member are in no figure")
+
+
+def _share(row: dict[str, str | float], name: str) -> str:
+    """Return a share with its interval."""
+    value = row[name]
+    if value != value:  # unknown
+        return "-"
+    return f"{value:.3f} ({row[f'{name}_low']:.3f}-{row[f'{name}_high']:.3f})"

@@ -1,0 +1,1 @@
+"""Images that exist already, one a source, as stamps."""

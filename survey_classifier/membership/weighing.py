@@ -1,0 +1,148 @@
+"""From a catalog's columns to its evidence columns, and the statement of how.
+
+Owns which column is which observation, and the value that says all that went into a probability:
+it is what a run carries to its tiles, what a catalog's footer states, and what reweighing changes.
+Does not own the arithmetic (``evidence``) nor any file.
+
+Columns are taken in the precision that a catalog stores, so that weighing a stored catalog again
+gives the numbers that the run gave.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError
+
+from survey_classifier.errors import CatalogError
+from survey_classifier.membership.evidence import Assumptions, Observed, Weighed, weigh
+from survey_classifier.membership.evidence_model import EvidenceModel
+from survey_classifier.membership.priors import PriorTable
+from survey_classifier.membership.redshift import RedshiftCuts
+from survey_classifier.settings import Settings
+
+__all__ = ["OBSERVED_COLUMNS", "Weighing", "radius_deg"]
+
+Floats = npt.NDArray[np.float64]
+Columns = Mapping[str, npt.NDArray[Any]]
+
+OBSERVED_COLUMNS = (
+    "p_image", "p_image_star", "ra", "dec", "mag_g", "mag_r", "mag_z", "r0", "delta_rs",
+    "delta_rs_err", "z", "z_err", "z_warning", "point_likeness", "gaia",
+)  # fmt: skip
+"""Columns that evidence is made of; all but ``p_image`` may be missing."""
+_DOUBLE = {"ra", "dec", "z", "z_warning"}
+"""Stored exactly; the others as floats of four bytes."""
+
+
+class Weighing(Settings):
+    """All that turns observations into a probability of membership."""
+
+    evidence: EvidenceModel
+    prior: PriorTable
+    center_deg: tuple[Annotated[float, Field(ge=0, lt=360)], Annotated[float, Field(ge=-90, le=90)]]
+    """Right ascension and declination of the cluster."""
+    cuts: RedshiftCuts = RedshiftCuts()
+    """The cluster's redshift and velocity dispersion."""
+    without: tuple[str, ...] = ()
+    """Names of `PIECES` that are left out."""
+
+    @classmethod
+    def of_statement(cls, text: str) -> "Weighing":
+        """Return what a catalog's footer states.
+
+        Raises
+        ------
+        CatalogError
+            If the text is no such statement.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise CatalogError(
+                f"the catalog's statement of its evidence cannot be read ({where}: "
+                f"{error.errors()[0]['msg']}); it is of another version"
+            ) from error
+
+    @property
+    def statement(self) -> str:
+        """The same as JSON, for a catalog's footer; how well the model does is left out."""
+        return self.model_dump_json(exclude={"evidence": {"metrics"}})
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """What is assumed beside the evidence model.
+
+        Raises
+        ------
+        ConfigError
+            If a name in ``without`` is not one of `PIECES`.
+        """
+        return Assumptions(prior=self.prior, cuts=self.cuts, without=frozenset(self.without))
+
+    def weigh(self, columns: Columns) -> Weighed:
+        """Return the evidence of a catalog's rows.
+
+        Parameters
+        ----------
+        columns
+            Those of `OBSERVED_COLUMNS` that there are, and ``p_star`` where it is known from
+            elsewhere; each of shape (n,). Others are ignored.
+
+        Raises
+        ------
+        RunError
+            If a ``p_image`` is outside 0 <= p <= 1.
+        """
+        return weigh(self.observe(columns), self.evidence, self.assumptions)
+
+    def observe(self, columns: Columns) -> Observed:
+        """Return what a catalog's columns tell; takes what `weigh` takes."""
+        have = {
+            name: _as_stored(name, columns[name])
+            for name in (*OBSERVED_COLUMNS, "p_star")
+            if name in columns
+        }
+        n = len(have["p_image"])
+        nothing = np.full(n, np.nan)
+        mag = {band: have.pop(f"mag_{band}", nothing) for band in "grz"}
+        r0 = have.pop("r0", mag["r"])
+        ra, dec = have.pop("ra", nothing), have.pop("dec", nothing)
+        return Observed.of(
+            r0=r0,
+            radius_deg=radius_deg(ra, dec, self.center_deg),
+            g_r=mag["g"] - mag["r"],
+            r_z=mag["r"] - mag["z"],
+            **have,
+        )
+
+
+def radius_deg(
+    ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, center_deg: tuple[float, float]
+) -> Floats:
+    """Return the distance of positions from a center on the sky.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg
+        ICRS positions, shape (n,); NaN = unknown, and so is the result.
+    center_deg
+        Right ascension and declination.
+    """
+    ra, dec = (
+        np.radians(np.asarray(ra_deg, np.float64)),
+        np.radians(np.asarray(dec_deg, np.float64)),
+    )
+    ra_center, dec_center = np.radians(center_deg)
+    # The haversine formula: exact for small distances, and three sines a row.
+    across = np.sin((ra - ra_center) / 2) ** 2 * np.cos(dec) * np.cos(dec_center)
+    square = np.sin((dec - dec_center) / 2) ** 2 + across
+    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.minimum(square, 1)))), dtype=np.float64)
+
+
+def _as_stored(name: str, values: npt.NDArray[Any]) -> Floats:
+    """Return values in the precision of the catalog's column."""
+    stored = values if name in _DOUBLE else values.astype(np.float32, copy=False)
+    return stored.astype(np.float64, copy=False)

@@ -1,0 +1,1 @@
+"""Scores beside the truth: how good they are, and beside what."""

@@ -1,0 +1,120 @@
+"""Sets of objects that are judged apart: by class, color region, magnitude and the like.
+
+Owns which sets there are and their names. Does not own the figures (``measures``).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from survey_classifier.errors import ConfigError
+from survey_classifier.membership.color import ColorCuts, color_region
+from survey_classifier.membership.red_sequence import RedSequence
+from survey_classifier.settings import nearest_name
+from survey_classifier.training.evaluation.judged import Judged
+from survey_classifier.training.evaluation.settings import TruthFile
+from survey_classifier.training.evaluation.truth import CLASSES
+
+__all__ = ["KINDS", "REGIONS", "Group", "groups", "regions"]
+
+Bools = npt.NDArray[np.bool_]
+
+REGIONS = ("red_shoulder", "red_sequence", "green_valley", "blue_cloud")
+KINDS = ("class", "region", "mag", "region-mag", "table", "fold")
+"""What ``--by`` may name; the sets ``all``, ``galaxies`` and ``bright`` are always judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Objects that are judged together."""
+
+    by: str
+    """``set`` or one of `KINDS`."""
+    name: str
+    rows: Bools
+    """Shape ``(n,)``, at least one true."""
+
+
+def regions(judged: Judged, file: TruthFile) -> npt.NDArray[np.str_]:
+    """Return the color region of each object, '' where its color is not known.
+
+    Parameters
+    ----------
+    judged
+        The objects.
+    file
+        Names the red sequence.
+    """
+    cuts = ColorCuts.around(RedSequence.read(file.named(file.red_sequence)))
+    return color_region(judged.truth.delta_rs, judged.truth.delta_rs_err, cuts)
+
+
+def groups(judged: Judged, file: TruthFile, by: Sequence[str]) -> list[Group]:
+    """Return the sets of objects, empty ones left out.
+
+    Parameters
+    ----------
+    judged
+        The objects.
+    file
+        Names the red sequence and the edges of the bins of magnitude.
+    by
+        Some of `KINDS`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such kind.
+    """
+    for kind in by:
+        if kind not in KINDS:
+            raise ConfigError(f"--by has the unknown {kind!r}; {nearest_name(kind, set(KINDS))}")
+    found = [Group("set", name, rows) for name, rows in _sets(judged)]
+    for kind in KINDS:
+        if kind in by:
+            found += [Group(kind, name, rows) for name, rows in _split(judged, file, kind)]
+    return [group for group in found if group.rows.any()]
+
+
+def _sets(judged: Judged) -> Iterator[tuple[str, Bools]]:
+    """Yield the sets that are always judged; each only where it differs from those before."""
+    everyone = np.ones(len(judged), dtype=np.bool_)
+    galaxies = judged.truth.true_class != CLASSES[2]
+    bright = judged.truth.is_bright
+    yield "all", everyone
+    if not galaxies.all():
+        yield "galaxies", galaxies
+    if not bright.all():
+        yield "bright", bright
+        if not galaxies[bright].all():
+            yield "bright galaxies", bright & galaxies
+
+
+def _split(judged: Judged, file: TruthFile, kind: str) -> Iterator[tuple[str, Bools]]:
+    """Yield the sets of a kind; an object of unknown color or magnitude is in none."""
+    truth = judged.truth
+    if kind == "class":
+        yield from ((name, truth.true_class == name) for name in CLASSES)
+    elif kind == "region":
+        region = regions(judged, file)
+        yield from ((name, region == name) for name in REGIONS)
+    elif kind == "mag":
+        yield from _mag_bins(judged, file)
+    elif kind == "region-mag":
+        region = regions(judged, file)
+        for name in REGIONS:
+            yield from ((f"{name} {bin_}", rows & (region == name))
+                        for bin_, rows in _mag_bins(judged, file))  # fmt: skip
+    elif kind == "table":
+        yield from ((data.name, truth.table == row) for row, data in enumerate(file.data))
+    else:
+        yield from ((str(number), judged.fold == number) for number in np.unique(judged.fold))
+
+
+def _mag_bins(judged: Judged, file: TruthFile) -> Iterator[tuple[str, Bools]]:
+    """Yield half-open bins of magnitude."""
+    mag = judged.truth.mag
+    for low, high in zip(file.mag_edges, file.mag_edges[1:], strict=False):
+        yield f"{low:g}-{high:g}", (mag >= low) & (mag < high)

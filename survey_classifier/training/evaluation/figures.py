@@ -1,0 +1,220 @@
+"""The pictures of an evaluation.
+
+Owns how figures of merit and objects are drawn; every function takes arrays and returns a PNG
+picture. Does not own what is worth showing (``page``) nor our style (``run.figures``).
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from survey_classifier.membership.skill import Reliability
+from survey_classifier.run.figures import as_png, style_axes
+from survey_classifier.training.evaluation.measures import Figure as Measured
+from survey_classifier.training.evaluation.truth import CLASSES
+
+__all__ = [
+    "color_pairs_picture",
+    "confusion_picture",
+    "curves_picture",
+    "mag_picture",
+    "reliability_picture",
+]
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_INK, _GREY = "#1f2933", "#7b8794"
+_SHADES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7b8794", "#b58900", "#56b4e9", "#1f2933")
+"""Of Okabe and Ito, which color-blind readers tell apart; the first is the first score's."""
+_CLASS_SHADE = dict(zip(CLASSES, ("#d55e00", "#0072b2", "#009e73"), strict=True))
+_DASHED = (0, (5, 4))
+_MAX_PAIRS = 6
+_LIMITS = (1.0, 99.0)
+"""Percentiles of colors that are shown."""
+
+
+def _styles(names: Sequence[str], n_score: int) -> dict[str, tuple[str, float]]:
+    """Return color and line width of each forecast: scores are bold."""
+    return {
+        name: (_SHADES[row % len(_SHADES)], 2.0 if row < n_score else 1.2)
+        for row, name in enumerate(names)
+    }
+
+
+def curves_picture(
+    curves: Mapping[str, Mapping[str, Mapping[str, Floats]]], n_score: int, member_share: float
+) -> bytes:
+    """Return the ROC and the precision-recall curves beside each other.
+
+    Parameters
+    ----------
+    curves
+        By forecast what ``measures.curves`` returns, scores first.
+    n_score
+        How many of the forecasts are scores; these are drawn with their 95 % bands.
+    member_share
+        Share of members: the precision of chance.
+    """
+    figure = Figure((10.2, 4.6), layout="constrained")
+    roc, recall = figure.subplots(1, 2)
+    roc.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=_DASHED)
+    recall.axhline(member_share, color=_GREY, lw=0.8, ls=_DASHED)
+    styles = _styles(list(curves), n_score)
+    for row, (name, kinds) in enumerate(curves.items()):
+        shade, width = styles[name]
+        for axes, kind in ((roc, "roc"), (recall, "precision_recall")):
+            line = kinds[kind]
+            axes.plot(line["x"], line["y"], color=shade, lw=width, label=name)
+            if row < n_score:
+                axes.fill_between(
+                    line["x"], line["low"], line["high"], color=shade, alpha=0.18, lw=0
+                )
+    for axes, x, y in (
+        (roc, "false positive rate", "true positive rate"), (recall, "recall", "precision")
+    ):  # fmt: skip
+        style_axes(axes)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=x, ylabel=y, aspect="equal")
+    roc.legend(loc="lower right", fontsize=8)
+    return as_png(figure)
+
+
+def reliability_picture(found: Mapping[str, Reliability]) -> bytes:
+    """Return the share of members against the probability claimed, of each score.
+
+    Parameters
+    ----------
+    found
+        By score.
+    """
+    figure = Figure((5.2, 5.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, height_ratios=(3.2, 1), sharex=True)
+    top.plot([0, 1], [0, 1], color=_GREY, lw=1, ls=_DASHED, label="perfect")
+    for row, (name, bins) in enumerate(found.items()):
+        shade = _SHADES[row % len(_SHADES)]
+        top.errorbar(
+            bins.mean_p, bins.member_share, bins.share_err,
+            color=shade, marker="o", ms=4.5, lw=1.3, capsize=2, label=name,
+        )  # fmt: skip
+        bottom.step(bins.mean_p, bins.n, where="mid", color=shade, lw=1.3, marker="o", ms=3)
+    style_axes(top)
+    style_axes(bottom)
+    top.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="share of members")
+    top.legend(loc="upper left", fontsize=8)
+    bottom.set(yscale="log", xlabel="mean probability in the bin", ylabel="objects")
+    return as_png(figure)
+
+
+def confusion_picture(counts: npt.NDArray[np.int64], names: Sequence[str]) -> bytes:
+    """Return what objects of each class are called.
+
+    Parameters
+    ----------
+    counts
+        Called members and others of each class, shape ``(class, 2)``.
+    names
+        Of the classes.
+    """
+    figure = Figure((4.6, 0.9 + 0.62 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    whole = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share = counts / whole
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), n in np.ndenumerate(counts):
+        shade = "white" if share[row, column] > 0.55 else _INK
+        text = f"{n}  ({share[row, column]:.1%})"
+        axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=10)
+    axes.set_xticks([0, 1], ["called member", "called nonmember"])
+    axes.set_yticks(range(len(names)), list(names))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return as_png(figure)
+
+
+def mag_picture(
+    middle: Floats, measured: Mapping[str, Sequence[Mapping[str, Measured]]], n_score: int
+) -> bytes:
+    """Return accuracy and AUC against magnitude.
+
+    Parameters
+    ----------
+    middle
+        Of the bins, mag, shape ``(bin,)``.
+    measured
+        By forecast the figures of each bin.
+    n_score
+        How many of the forecasts are scores; these are drawn with their 95 % intervals.
+    """
+    figure = Figure((10.2, 3.8), layout="constrained")
+    styles = _styles(list(measured), n_score)
+    for axes, key, label in zip(
+        figure.subplots(1, 2), ("accuracy", "auc"), ("accuracy", "AUC"), strict=True
+    ):
+        for row, (name, bins) in enumerate(measured.items()):
+            if (key, name) == ("auc", "majority"):
+                continue  # only the order of the folds' shares
+            shade, width = styles[name]
+            value = np.array([found[key].value for found in bins])
+            axes.plot(middle, value, color=shade, lw=width, marker="o", ms=3.5, label=name)
+            if row < n_score:
+                low = np.array([found[key].low for found in bins])
+                high = np.array([found[key].high for found in bins])
+                axes.fill_between(middle, low, high, color=shade, alpha=0.18, lw=0)
+        style_axes(axes)
+        axes.set(xlabel="dereddened magnitude", ylabel=label)
+    axes.legend(fontsize=8, loc="lower right")
+    return as_png(figure)
+
+
+def color_pairs_picture(
+    colors: Mapping[str, Floats], true_class: npt.NDArray[np.object_], is_wrong: Bools
+) -> bytes:
+    """Return one color against another, of each pair, with what was called wrongly marked.
+
+    Parameters
+    ----------
+    colors
+        At least two, by name, in mag, shape ``(n,)``.
+    true_class
+        Of each object.
+    is_wrong
+        Which were called what they are not.
+    """
+    pairs = list(combinations(colors, 2))[:_MAX_PAIRS]
+    n_col = min(len(pairs), 3)
+    n_row = -(-len(pairs) // n_col)
+    figure = Figure((max(4.6 * n_col, 6.4), 4.4 * n_row), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(n_row, n_col)).ravel()
+    for axes, (x, y) in zip(grid, pairs, strict=False):
+        _color_pair(axes, colors[x], colors[y], true_class, is_wrong)
+        axes.set(xlabel=f"{x} (mag)", ylabel=f"{y} (mag)")
+    for axes in grid[len(pairs) :]:
+        axes.set_visible(False)
+    grid[0].legend(fontsize=8, loc="upper left")
+    return as_png(figure)
+
+
+def _color_pair(
+    axes: Axes, x: Floats, y: Floats, true_class: npt.NDArray[np.object_], is_wrong: Bools
+) -> None:
+    """Draw the objects of which both colors are known; a few outliers are outside."""
+    known = np.isfinite(x) & np.isfinite(y)
+    area = float(np.clip(30_000 / max(int(known.sum()), 1), 3, 22))
+    for name in ("background", "star", "cluster"):
+        rows = known & (true_class == name)
+        if rows.any():
+            axes.scatter(x[rows], y[rows], area, color=_CLASS_SHADE[name], lw=0, label=name)
+    rows = known & is_wrong
+    axes.scatter(
+        x[rows], y[rows], 3 * area + 8, facecolors="none", edgecolors=_INK, lw=0.9,
+        label="called wrongly",
+    )  # fmt: skip
+    style_axes(axes)
+    if known.any():
+        for values, limit in ((x[known], axes.set_xlim), (y[known], axes.set_ylim)):
+            low, high = np.percentile(values, _LIMITS)
+            limit(low - 0.15, high + 0.15)

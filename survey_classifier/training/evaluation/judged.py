@@ -1,0 +1,147 @@
+"""Judged objects: truth and scores of the same objects, each once.
+
+Owns which score belongs to which true object, and in which fold an object is. Does not own the
+reading of either (``truth``, ``scores``).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import KDTree
+
+from survey_classifier.errors import SourcesError
+from survey_classifier.sources.sky import (
+    SAME_OBJECT_ARCSEC,
+    nearest_within,
+    object_groups,
+    on_unit_sphere,
+)
+from survey_classifier.training.evaluation.scores import Scores
+from survey_classifier.training.evaluation.settings import TruthFile
+from survey_classifier.training.evaluation.truth import CLASSES, Truth
+from survey_classifier.training.split import strip_folds
+
+__all__ = ["Judged", "Match", "join"]
+
+Floats = npt.NDArray[np.float64]
+Match = Literal["id", "position"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Objects whose class and score are known; every array has shape ``(n,)``."""
+
+    truth: Truth
+    """With the photometry of the scores' table where the truth has none."""
+    p: dict[str, Floats]
+    """Probabilities by column."""
+    fold: npt.NDArray[np.int64]
+    """Part of the sky, for what is fitted beside the scores."""
+    by_network: bool
+    """Whether the folds are those of the network, so that no score is of an object it had seen."""
+    n_unscored: dict[str, int]
+    """By true class the objects without a score."""
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+def join(truth: Truth, scores: Scores, file: TruthFile, match: Match) -> Judged:
+    """Return the objects that are in both, each once.
+
+    Of rows within 2 arcsec of each other, which are one object, the first with a score is kept.
+
+    Parameters
+    ----------
+    truth
+        Objects of known class.
+    scores
+        Scored objects.
+    file
+        Says what the folds are where the scores have none.
+    match
+        Whether identifiers or positions, within 2 arcsec, say what belongs together.
+
+    Raises
+    ------
+    SourcesError
+        If they share no object, or only members or only others.
+    """
+    row = _rows_by_id(truth, scores) if match == "id" else _rows_by_position(truth, scores)
+    scored = row >= 0
+    for p in scores.p.values():
+        scored &= np.isfinite(p[row])
+    if not scored.any():
+        remedy = "--match position, or other columns" if match == "id" else "other columns"
+        raise SourcesError(
+            f"no object of the truth has a score in {scores.path} by {match}; try {remedy}"
+        )
+    group = object_groups(truth.ra_deg, truth.dec_deg)
+    kept = _first_of_each(group, scored)
+    lost = _first_of_each(group, ~scored & ~np.isin(group, group[scored]))
+    found = truth.take(kept)
+    n_member = int(found.is_member.sum())
+    if n_member in (0, len(found)):
+        what = "no member" if n_member == 0 else "members only"
+        raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
+    rows = row[kept]
+    return Judged(
+        _with_photometry(found, scores, rows),
+        {name: p[rows] for name, p in scores.p.items()},
+        _strips(found, file) if scores.fold is None else scores.fold[rows],
+        scores.fold is not None,
+        {name: int((truth.true_class[lost] == name).sum()) for name in CLASSES},
+    )
+
+
+def _rows_by_id(truth: Truth, scores: Scores) -> npt.NDArray[np.intp]:
+    """Return the row of each object's score, -1 where there is none."""
+    row_of = {name: row for row, name in enumerate(scores.object_id.tolist())}
+    return np.array([row_of.get(name, -1) for name in truth.object_id], dtype=np.intp)
+
+
+def _rows_by_position(truth: Truth, scores: Scores) -> npt.NDArray[np.intp]:
+    """Return the row of the nearest score; one that is nearer to another object is that one's."""
+    known = np.flatnonzero(np.isfinite(scores.ra_deg) & np.isfinite(scores.dec_deg))
+    if not len(known):
+        raise SourcesError(f"{scores.path} has no positions ra, dec; use --match id")
+    points = on_unit_sphere(truth.ra_deg, truth.dec_deg)
+    targets = on_unit_sphere(scores.ra_deg[known], scores.dec_deg[known])
+    nearest, _, separation = nearest_within(points, targets, SAME_OBJECT_ARCSEC)
+    back, _ = KDTree(points).query(targets[nearest])
+    row: npt.NDArray[np.intp] = np.where(nearest >= 0, known[nearest], -1).astype(np.intp)
+    # Of repeated rows at one place all are equally near, and none loses its score.
+    chord = np.linalg.norm(points - targets[nearest], axis=1)
+    row[(np.asarray(back) < chord) | np.isnan(separation)] = -1
+    return row
+
+
+def _first_of_each(
+    group: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.intp]:
+    """Return the first allowed row of each group, ascending."""
+    rows = np.flatnonzero(allowed)
+    _, first = np.unique(group[rows], return_index=True)
+    return np.sort(rows[first])
+
+
+def _strips(truth: Truth, file: TruthFile) -> npt.NDArray[np.int64]:
+    return strip_folds(truth.ra_deg, truth.dec_deg, file.axis, file.n_folds)
+
+
+def _with_photometry(truth: Truth, scores: Scores, rows: npt.NDArray[np.intp]) -> Truth:
+    """Return the truth with what only the scores' table knows of the objects."""
+    from_scores = {name: values[rows] for name, values in scores.photometry.items()}
+    return replace(
+        truth,
+        mag=_first_known(truth.mag, scores.mag[rows]),
+        delta_rs=_first_known(truth.delta_rs, scores.delta_rs[rows]),
+        delta_rs_err=_first_known(truth.delta_rs_err, scores.delta_rs_err[rows]),
+        photometry=from_scores | truth.photometry,
+    )
+
+
+def _first_known(one: Floats, other: Floats) -> Floats:
+    return np.where(np.isnan(one), other, one)

@@ -1,0 +1,222 @@
+"""The page of an evaluation.
+
+Owns what is shown and the words for it. Does not own any number (``results``), tables
+(``tables``), pictures (``figures``, ``galleries``) nor HTML (``run.page``).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from survey_classifier.run import page as html
+from survey_classifier.run.page import Html
+from survey_classifier.training.evaluation.baselines import BASELINES
+from survey_classifier.training.evaluation.galleries import Gallery
+from survey_classifier.training.evaluation.measures import (
+    N_BINS,
+    N_RESAMPLES,
+    THRESHOLD,
+    Figure,
+)
+from survey_classifier.training.evaluation.results import Results
+from survey_classifier.training.evaluation.tables import (
+    KIND_TITLES,
+    TITLES,
+    Setting,
+    caption,
+    forecast_rows,
+    formed,
+    said,
+    table_of,
+)
+from survey_classifier.training.evaluation.truth import CLASSES
+
+__all__ = ["Pictures", "evaluation_page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The pictures of an evaluation, PNG; None where there is nothing to draw."""
+
+    curves: bytes
+    reliability: bytes
+    confusion: bytes
+    by_mag: bytes | None
+    color_pairs: bytes | None
+    galleries: Mapping[str, Gallery]
+
+
+def evaluation_page(results: Results, setting: Setting, pictures: Pictures) -> str:
+    """Return the page, HTML that loads nothing.
+
+    Parameters
+    ----------
+    results
+        All figures.
+    setting
+        Where they come from.
+    pictures
+        Drawn of them.
+    """
+    body = html.join(
+        [
+            *_verdict(results, setting),
+            html.section("All forecasts", *_forecasts(results)),
+            html.section("Curves and calibration", *_curves(results, pictures)),
+            *_breakdown(results, pictures),
+            *_errors(results, pictures),
+            html.section("What was judged", *_judged(results, setting)),
+        ]
+    )
+    return html.page(f"evaluation of {results.first}", body)
+
+
+def _verdict(results: Results, setting: Setting) -> Iterator[Html]:
+    """Yield the first screen."""
+    mark = "objects that were trained on" if setting.is_optimistic else None
+    yield html.heading(f"How good is {results.first}?", mark)
+    everything = results.measured[0]
+    yield html.note(
+        f"{everything.n:,} objects of known class, {everything.n_member:,} of them members. "
+        f"{setting.seen} Intervals are 95 %, of {N_RESAMPLES} resamples of the objects; members "
+        f"are called at p ≥ {THRESHOLD:g}.",
+        "lead",
+    )
+    for found in results.of_kind("set"):
+        figures = found.figures[results.first]
+        yield html.cards(
+            [
+                (f"{found.n:,}", f"{found.group.name}, {found.n_member:,} members"),
+                *(
+                    _card(figures[key], TITLES[key])
+                    for key in ("auc", "accuracy", "precision", "recall", "calibration_error")
+                ),
+            ]
+        )
+
+
+def _card(figure: Figure, title: str) -> tuple[str, str]:
+    return f"{figure.value:.3f}", f"{title} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def _forecasts(results: Results) -> Iterator[Html]:
+    """Yield a table of every figure of every forecast for each of the large sets."""
+    yield html.note(
+        "Baselines are fitted to the same objects in the same split: each forecast is by a fit to "
+        "the other parts of the sky, of bright objects by a fit to bright ones."
+    )
+    for found in results.of_kind("set"):
+        rows = formed(forecast_rows(found), _cell)
+        yield html.table(caption(found), ("forecast", *TITLES.values()), rows)
+    used = [(name, text) for name, text in BASELINES.items() if name in results.forecasts]
+    yield html.facts("The baselines", used)
+    lack = [name for name in BASELINES if name not in results.forecasts]
+    if lack:
+        yield html.note(f"There are no data for: {', '.join(lack)}.")
+    if "majority" in results.forecasts:
+        yield html.note(
+            "Where the parts of the sky differ in their share of members, the AUC of "
+            "the majority is below one half."
+        )
+
+
+def _unbroken(figure: Figure) -> str:
+    """Return a figure with its interval in one line of a page."""
+    return said(figure).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _cell(figure: Figure) -> Html:
+    """Return a figure with its interval below it."""
+    value, bracket, interval = said(figure).partition(" [")
+    below = f'<br><span class="note">{bracket.strip()}{interval}</span>' if bracket else ""
+    return Html(f'<span style="white-space: nowrap">{value}{below}</span>')
+
+
+def _curves(results: Results, pictures: Pictures) -> Iterator[Html]:
+    """Yield curves, the reliability diagram and the confusion matrix."""
+    yield html.figure(
+        pictures.curves,
+        "ROC and precision-recall curves",
+        "All objects. Bold: the scores, with 95 % bands; dashed: chance.",
+    )
+    error = results.measured[0].figures[results.first]["calibration_error"]
+    honest = results.honest_calibration_error
+    reliability = html.figure(
+        pictures.reliability,
+        "Share of members against the probability claimed",
+        f"Reliability in {N_BINS} bins; below, how many objects each has. ECE of {results.first}: "
+        f"{said(error)}; that of perfect probabilities of as many objects would be {honest:.3f}.",
+    )
+    confusion = html.figure(
+        pictures.confusion,
+        "What objects of each class are called",
+        f"What {results.first} calls the objects of each true class.",
+    )
+    yield html.columns(reliability, confusion)
+
+
+def _breakdown(results: Results, pictures: Pictures) -> Iterator[Html]:
+    """Yield the tables of sets, a section a kind."""
+    for kind, title in KIND_TITLES.items():
+        found = results.of_kind(kind)
+        if not found:
+            continue
+        header, rows = table_of(kind, found, results)
+        form = _cell if kind == "class" else _unbroken  # many columns, or many rows
+        shown = html.table("", header, formed(rows, form))
+        if kind == "mag" and pictures.by_mag is not None:
+            drawn = html.figure(
+                pictures.by_mag,
+                "Accuracy and AUC against magnitude",
+                "Bands are 95 % intervals of the scores.",
+            )
+            shown = html.join([drawn, shown])
+        if kind == "region" and pictures.color_pairs is not None:
+            drawn = html.figure(
+                pictures.color_pairs,
+                "Color against color",
+                f"Rings: called wrongly by {results.first}. The outermost 1 % at each end lies "
+                "outside of the axes.",
+            )
+            shown = html.join([shown, drawn])
+        if kind == "region-mag":
+            shown = html.join([html.note(f"What {results.first} calls the objects."), shown])
+        yield html.section(title, shown)
+
+
+def _errors(results: Results, pictures: Pictures) -> Iterator[Html]:
+    """Yield the galleries."""
+    pieces = [
+        html.figure(
+            found.png,
+            f"Stamps of {name}",
+            f"{name.capitalize()} of {results.first}: {_how_many(found)}, the most confident "
+            f"errors first. Stamps are {results.file.stamp_arcsec:g} arcsec wide.",
+        )
+        for name, found in pictures.galleries.items()
+    ]
+    if pieces:
+        yield html.section("The worst errors", *pieces)
+
+
+def _how_many(found: Gallery) -> str:
+    n = len(found.rows)
+    return f"all {n}" if n == found.n_errors else f"{n} of {found.n_errors}"
+
+
+def _judged(results: Results, setting: Setting) -> Iterator[Html]:
+    """Yield what was compared with what, and what was left out."""
+    lost = results.judged.n_unscored
+    without = ", ".join(f"{n} {name}" for name, n in lost.items() if n) or "none"
+    counts = {name: int((results.judged.truth.true_class == name).sum()) for name in CLASSES}
+    yield html.facts(
+        "The comparison",
+        [
+            ("scores", setting.scores),
+            ("truth", setting.truth),
+            ("objects judged", ", ".join(f"{n:,} {name}" for name, n in counts.items())),
+            ("objects of known class without a score", without),
+            ("parts of the sky", len(np.unique(results.judged.fold))),
+        ],
+    )

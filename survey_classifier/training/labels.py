@@ -1,0 +1,143 @@
+"""Labeled objects: which rows of which table are one, and what class each is.
+
+Owns their reading. Does not own table formats (``sources.formats``) or pixels (``dataset``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import KDTree
+
+from survey_classifier.errors import SourcesError
+from survey_classifier.sources.formats import read_table
+from survey_classifier.sources.sky import SAME_OBJECT_ARCSEC, chord_of_separation, on_unit_sphere
+from survey_classifier.training.recipes import DataSettings, LabelSettings, Recipe
+
+__all__ = ["Labels", "joined", "read_labels", "without_known"]
+
+NO_LABEL = ("", "nan", "null", "none", "--")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labeled objects, each once."""
+
+    object_id: npt.NDArray[np.object_]
+    """Unique ``str``, shape ``(n,)``."""
+    ra_deg: npt.NDArray[np.float64]
+    """ICRS right ascension, shape ``(n,)``."""
+    dec_deg: npt.NDArray[np.float64]
+    """ICRS declination, shape ``(n,)``."""
+    label: npt.NDArray[np.int64]
+    """Index of the class, shape ``(n,)``."""
+    thumb: npt.NDArray[np.object_]
+    """Name of the thumbnail, '' where there is none, shape ``(n,)``."""
+    weight: npt.NDArray[np.float64]
+    """How often it is shown, relative to one with weight 1, shape ``(n,)``."""
+    is_test: npt.NDArray[np.bool_]
+    """Whether no network may be fitted to it, shape ``(n,)``."""
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Labels":
+        """Return some of the objects."""
+        return Labels(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def read_labels(data: DataSettings, recipe: Recipe) -> Labels:
+    """Return the labeled objects of a table.
+
+    Those with an ignored label are left out, those beyond the largest values of ``max``, and
+    those without a thumbnail where thumbnails are what their pixels come from.
+
+    Raises
+    ------
+    SourcesError
+        If the table can't be read, a label is missing or unknown, a position is missing, or the
+        rows of one object have different labels.
+    """
+    columns = data.columns
+    thumb = () if columns.thumb is None else (columns.thumb,)
+    named = [columns.id, columns.ra, columns.dec, columns.label, *thumb, *data.max]
+    table = read_table(recipe.path(data.table), list(dict.fromkeys(named)))
+    text = table.text(columns.label)
+    wanted = ~np.isin(text, recipe.labels.ignore)
+    for name, largest in data.max.items():
+        wanted &= table.numbers(name) <= largest  # false of NaN
+    kept = np.flatnonzero(wanted)
+    no_thumb = np.full(len(text), "", dtype=object)
+    object_id = table.text(columns.id)[kept]
+    _check_labeled(object_id, text[kept], data.table)
+    rows = Labels(
+        object_id,
+        table.angles_deg(columns.ra)[kept],
+        table.angles_deg(columns.dec)[kept],
+        _class_index(text[kept], recipe.labels, data.table),
+        (no_thumb if columns.thumb is None else table.text(columns.thumb))[kept],
+        np.full(len(kept), data.weight),
+        np.full(len(kept), data.use == "test"),
+    )
+    lost = ~(np.isfinite(rows.ra_deg) & np.isfinite(rows.dec_deg))
+    if lost.any():
+        raise SourcesError(
+            f"object {rows.object_id[lost][0]!r} of {data.table} has no position; leave it out"
+        )
+    once = _each_once(rows, data.table)
+    return once if data.thumbnails is None else once.take(once.thumb != "")
+
+
+def _check_labeled(
+    object_id: npt.NDArray[np.object_], text: npt.NDArray[np.object_], where: str
+) -> None:
+    """Raise if an object has no label, so that nobody takes a hole in a table for a class."""
+    missing = np.array([spelled.lower() in NO_LABEL for spelled in text], dtype=np.bool_)
+    if missing.any():
+        raise SourcesError(
+            f"object {object_id[missing][0]!r} of {where} has the label"
+            f" {text[missing][0]!r}, which is none ({int(missing.sum())} such): label it, leave"
+            " it out, or add this to ignore of [labels]"
+        )
+
+
+def _class_index(
+    text: npt.NDArray[np.object_], labels: LabelSettings, where: str
+) -> npt.NDArray[np.int64]:
+    """Return the class of each label as the table spells it."""
+    for spelled in dict.fromkeys(text.tolist()):
+        if spelled not in labels.mapping:
+            raise SourcesError(
+                f"{where} has the label {spelled!r}, which is in neither mapping nor ignore of"
+                f" [labels] (mapped are {', '.join(labels.mapping)}); add it to one of them"
+            )
+    number = {spelled: labels.classes.index(name) for spelled, name in labels.mapping.items()}
+    return np.array([number[spelled] for spelled in text], dtype=np.int64)
+
+
+def _each_once(rows: Labels, where: str) -> Labels:
+    """Return the first row of each object."""
+    first = dict(zip(rows.object_id[::-1], range(len(rows) - 1, -1, -1), strict=True))
+    for row, name in enumerate(rows.object_id):
+        if rows.label[row] != rows.label[first[name]]:
+            raise SourcesError(
+                f"object {name!r} of {where} has different labels in different rows; keep one"
+            )
+    return rows.take(np.array(sorted(first.values()), dtype=np.intp))
+
+
+def without_known(labels: Labels, earlier: Sequence[Labels]) -> Labels:
+    """Return the objects that are none of the earlier ones."""
+    if not earlier or not len(labels):
+        return labels
+    known = joined(earlier)
+    tree = KDTree(on_unit_sphere(known.ra_deg, known.dec_deg))
+    distance, _ = tree.query(on_unit_sphere(labels.ra_deg, labels.dec_deg))
+    return labels.take(np.asarray(distance) > chord_of_separation(SAME_OBJECT_ARCSEC))
+
+
+def joined(labels: Sequence[Labels]) -> Labels:
+    """Return the objects of several blocks as one."""
+    columns = (field.name for field in fields(Labels))
+    return Labels(*(np.concatenate([getattr(part, name) for part in labels]) for name in columns))

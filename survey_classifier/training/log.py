@@ -1,0 +1,64 @@
+"""The log of a training: a CSV with a row an epoch.
+
+Owns the file and the count of finished epochs. Does not own what is reported (``optimize``).
+"""
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from survey_classifier.errors import RunError
+from survey_classifier.training.state import EpochReport
+
+__all__ = ["Log", "Progress", "opened_log"]
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished epochs and of all, over all fits."""
+
+Log = Callable[[str, EpochReport], None]
+"""Called with the name of the fit and the report of each of its epochs."""
+
+
+@contextmanager
+def opened_log(path: Path | None, n_epoch: int, progress: Progress | None) -> Iterator[Log]:
+    """Open the log, and give what writes to it and reports progress.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is replaced. A training that goes on writes again what was
+        done before. None in processes that do not lead: nothing is written or reported.
+    n_epoch
+        Epochs of all fits.
+    progress
+        Called after each.
+
+    Raises
+    ------
+    RunError
+        If the file can't be written.
+    """
+    if path is None:
+        yield lambda _name, _epoch: None
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} can't be written ({error.strerror}); change 'out'") from error
+    n_done = 0
+    with file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["fit", "epoch", "loss", "rate", "seconds"])
+
+        def log(name: str, epoch: EpochReport) -> None:
+            nonlocal n_done
+            n_done += 1
+            loss, rate, seconds = f"{epoch.loss:.5f}", f"{epoch.rate:.3e}", f"{epoch.seconds:.1f}"
+            writer.writerow([name, epoch.epoch, loss, rate, seconds])
+            file.flush()  # a training takes long: its log is read while it grows
+            if progress is not None:
+                progress(n_done, n_epoch)
+
+        yield log

@@ -87,6 +87,26 @@ def test_evidence_is_there_where_there_is_something_to_go_by(reference):
     assert not rows["flags"]["S-030"] & Flag.PRIOR_WITHOUT_MAGNITUDE
 
 
+def test_what_photometry_lacks_is_flagged(pieces, reference):
+    flags = reference[1]["flags"]
+    missing = flags.index[(flags & int(Flag.MAGNITUDE_UNKNOWN)) != 0]
+    assert list(missing) == ["S-030", "S-031"]
+    assert not (flags & int(Flag.EBV_UNKNOWN)).any()
+    listed = pd.read_csv(pieces.folder / "sources.csv", dtype={"name": str})
+    listed["dust"] = 0.17
+    listed.loc[40:41, "dust"] = [np.nan, -0.02]
+    listed.to_csv(pieces.folder / "dusty.csv", index=False)
+    columns = {"id": "name", "ebv": "dust", "mag": {band: f"mag_{band}" for band in "grz"}}
+    dusty = pieces.write("dusty", sources={"path": "dusty.csv", "columns": columns})
+    text = dusty.read_text().replace("ebv = 0.17\n", "")
+    dusty.write_text(text)
+    rows = rows_of(classify(dusty))
+    flagged = rows.index[(rows["flags"] & int(Flag.EBV_UNKNOWN)) != 0]
+    assert list(flagged) == ["S-040", "S-041"]
+    assert rows.loc[flagged, ["ebv", "r0", "delta_rs", "llr_color"]].isna().all(axis=None)
+    assert rows.p_member[flagged].notna().all()
+
+
 def test_the_footer_says_how_and_weighing_by_it_gives_the_catalog_again(reference):
     receipt, rows = reference
     statement = read_provenance(receipt.catalog).evidence

@@ -220,7 +220,7 @@ def made(real_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evidence")
     recipes = REPOSITORY / "deploy" / "recipes"
     text = (recipes / "perseus-evidence.toml").read_text(encoding="utf-8")
-    text = text.replace("../../survey_classifier/membership/evidence", str(folder))
+    text = text.replace("../../survey_classifier/membership/shipped/evidence", str(folder))
     scores = "perseus-sdss-out-of-fold.csv"
     (folder / "recipe.toml").write_text(text.replace(scores, str(recipes / scores)))
     before = os.environ.get("SURVEY_CLASSIFIER_DATA")
@@ -274,6 +274,6 @@ def test_the_joint_beats_photometry_on_unseen_sky(made):
 
 
 def test_the_shipped_evidence_file_is_plain_toml():
-    path = Path(REPOSITORY) / "survey_classifier" / "membership" / "evidence" / "perseus.toml"
+    path = Path(REPOSITORY) / "survey_classifier" / "membership" / "shipped" / "evidence" / "perseus.toml"
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     assert {"source", "image", "color", "stars", "weights", "metrics"} <= set(content)

@@ -27,7 +27,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 SUBSETS = ("image", "color", "image+color")
 """What a source may have of the pieces that are not independent."""
-SHIPPED = Path(__file__).parent / "evidence"
+SHIPPED = Path(__file__).parent / "shipped" / "evidence"
 
 
 class ImageEvidence(Settings):

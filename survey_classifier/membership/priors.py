@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-SHIPPED = Path(__file__).parent / "priors"
+SHIPPED = Path(__file__).parent / "shipped" / "priors"
 EVEN = 0.5
 """Share of stars where a table says nothing of them."""
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from survey_classifier.errors import CheckpointError
 
-__all__ = ["DataDigest", "ModelCard", "Stretch", "Transformer", "parse_card"]
+__all__ = ["DataDigest", "ModelCard", "NoveltyFit", "Stretch", "Transformer", "parse_card"]
 
 Architecture = Literal[
     "resnet15", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit"
@@ -72,6 +72,17 @@ class DataDigest(BaseModel):
     """Objects that came from it (0 for pixels)."""
 
 
+class NoveltyFit(BaseModel):
+    """What the novelty of stamps is measured against."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_fitted: Annotated[int, Field(ge=1)]
+    """Training objects that distances are taken from."""
+    n_unseen: Annotated[int, Field(ge=1)]
+    """Training objects whose distances, by networks that had not seen them, give the shares."""
+
+
 class ModelCard(BaseModel):
     """What a checkpoint was trained on and how its input is made.
 
@@ -118,6 +129,8 @@ class ModelCard(BaseModel):
     """From the label as the table spells it to the class."""
     data: tuple[DataDigest, ...]
     """What it was trained on."""
+    novelty: NoveltyFit | None = None
+    """None = the checkpoint holds nothing to tell novelty by."""
     metrics: dict[str, Finite]
     """Figures on objects that the scoring network had not seen; names say how."""
     code_version: str

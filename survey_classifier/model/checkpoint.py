@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     import torch
 
     from survey_classifier.model.network import Network
+    from survey_classifier.model.novelty import Novelty
 
 __all__ = [
     "ModelCard",
     "file_digest",
+    "load_checkpoint",
     "load_network",
     "read_card",
     "resolve_checkpoint",
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 SHIPPED = Path(__file__).parent / "checkpoints"
+NOVELTY = "novelty."
+"""What the names of the tensors that are no weights begin with."""
 MAX_FILE_BYTES = 2 << 30
 """Eight times the published resnet152."""
 
@@ -124,6 +128,17 @@ def read_card(path: Path) -> ModelCard:
 def load_network(path: Path, expected_digest: str | None = None) -> "tuple[Network, ModelCard]":
     """Return the network of a checkpoint, in ``eval`` mode on the CPU, and its card.
 
+    See `load_checkpoint`.
+    """
+    network, card, _ = load_checkpoint(path, expected_digest)
+    return network, card
+
+
+def load_checkpoint(
+    path: Path, expected_digest: str | None = None
+) -> "tuple[Network, ModelCard, Novelty | None]":
+    """Return all that a checkpoint holds, on the CPU.
+
     Parameters
     ----------
     path
@@ -131,22 +146,33 @@ def load_network(path: Path, expected_digest: str | None = None) -> "tuple[Netwo
     expected_digest
         SHA-256 that the file must have; None accepts any.
 
+    Returns
+    -------
+    network
+        In ``eval`` mode.
+    card
+        Its card.
+    novelty
+        None if the card says that there is none.
+
     Raises
     ------
     CheckpointError
         If the file can't be read, is larger than 2 GiB, has another digest, or its tensors are
-        not exactly those (name, shape, type, finite values) of the network that its card
-        describes.
+        not exactly those (name, shape, type, finite values) that its card describes.
     """
     content = _content(path)
     _check_digest(path, content, expected_digest)
     n_bytes = int.from_bytes(content[:LENGTH_BYTES], "little")
     card = card_of_header(path, content[LENGTH_BYTES : LENGTH_BYTES + n_bytes], n_bytes)
-    network = _without_memory(card)
+    network, novelty = _without_memory(card)
     tensors = _tensors(path, content)
-    _check_tensors(path, tensors, network)
-    network.load_state_dict(tensors, assign=True)
-    return network.eval(), card
+    _check_tensors(path, tensors, _named(network, novelty))
+    network.load_state_dict({name: tensors[name] for name in network.state_dict()}, assign=True)
+    if novelty is not None:
+        of_novelty = {name: tensors[NOVELTY + name] for name in novelty.state_dict()}
+        novelty.load_state_dict(of_novelty, assign=True)
+    return network.eval(), card, novelty
 
 
 def _content(path: Path) -> bytes:
@@ -166,8 +192,8 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _without_memory(card: ModelCard) -> "Network":
-    """Return the network that a card describes, its tensors with a shape but no memory.
+def _without_memory(card: ModelCard) -> "tuple[Network, Novelty | None]":
+    """Return what a card describes, its tensors with a shape but no memory.
 
     A card is data from strangers: what it asks for is held against the tensors that came with
     it before anything is allocated.
@@ -175,9 +201,20 @@ def _without_memory(card: ModelCard) -> "Network":
     import torch
 
     from survey_classifier.model.network import build_network
+    from survey_classifier.model.novelty import Novelty
 
     with torch.device("meta"):
-        return build_network(card)
+        network = build_network(card)
+        n_late = network.head.in_features
+        return network, Novelty(network.n_early, n_late) if card.novelty else None
+
+
+def _named(network: "Network", novelty: "Novelty | None") -> "dict[str, torch.Tensor]":
+    """Return all tensors of a checkpoint by the names that they have in the file."""
+    if novelty is None:
+        return network.state_dict()
+    of_novelty = {NOVELTY + name: tensor for name, tensor in novelty.state_dict().items()}
+    return network.state_dict() | of_novelty
 
 
 def _check_digest(path: Path, content: bytes, expected: str | None) -> None:
@@ -203,9 +240,10 @@ def _tensors(path: Path, content: bytes) -> "dict[str, torch.Tensor]":
         ) from error
 
 
-def _check_tensors(path: Path, tensors: "dict[str, torch.Tensor]", network: "Network") -> None:
-    """Raise unless the tensors are exactly those of the network, and finite."""
-    wanted = network.state_dict()
+def _check_tensors(
+    path: Path, tensors: "dict[str, torch.Tensor]", wanted: "dict[str, torch.Tensor]"
+) -> None:
+    """Raise unless the tensors are exactly those that are wanted, and finite."""
     odd = sorted(wanted.keys() ^ tensors.keys())
     if odd:
         raise CheckpointError(
@@ -223,7 +261,9 @@ def _check_tensors(path: Path, tensors: "dict[str, torch.Tensor]", network: "Net
             raise CheckpointError(f"{path} has values in {name!r} that are not finite; train again")
 
 
-def save_checkpoint(path: Path, network: "Network", card: ModelCard) -> None:
+def save_checkpoint(
+    path: Path, network: "Network", card: ModelCard, novelty: "Novelty | None" = None
+) -> None:
     """Write a checkpoint; the file appears complete or not at all.
 
     Parameters
@@ -234,16 +274,18 @@ def save_checkpoint(path: Path, network: "Network", card: ModelCard) -> None:
         Not fused.
     card
         Must describe this network.
+    novelty
+        What tells the novelty of stamps, where the card says that there is such a thing.
 
     Raises
     ------
     CheckpointError
-        If the network is not the one that the card describes, or the file can't be written.
+        If this is not what the card describes, or the file can't be written.
     """
     from safetensors.torch import save
 
-    tensors = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    _check_tensors(path, tensors, _without_memory(card))
+    tensors = {name: tensor.detach().cpu() for name, tensor in _named(network, novelty).items()}
+    _check_tensors(path, tensors, _named(*_without_memory(card)))
     content = sorted_header(save(tensors, metadata_of(card)))
     try:
         with replacing(path) as temporary:

@@ -5,7 +5,8 @@ Owns the choice. Does not own the layers (``resnet``, ``vit``), files (``checkpo
 
 Every network turns input ``(n, channel, y, x)`` into logits ``(n, class)`` in two steps that can
 be taken alone: ``forward_features`` gives what is known of a stamp, ``(n, feature)``, and
-``forward_head`` the logits. Both kinds have a linear ``head``.
+``forward_head`` the logits. ``forward_summaries`` gives beside the features what is known early,
+``(n, n_early)``. Both kinds have a linear ``head``.
 """
 
 from typing import TypeAlias

@@ -131,10 +131,11 @@ class ResNet(nn.Module):
         )
         self.blocks = nn.Sequential(*make_blocks(plan, width))
         self.head = nn.Linear(width * 8 * plan.block.expansion, n_class)
+        self.n_early = width
         self.apply(_initialize)
 
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the pooled features of each stamp.
+    def forward_summaries(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is known of each stamp early and late: the means of the maps.
 
         Parameters
         ----------
@@ -143,12 +144,17 @@ class ResNet(nn.Module):
 
         Returns
         -------
-        Tensor
-            Shape ``(n, 8 * width * expansion)``.
+        early, late
+            After the stem, ``(n, width)``, and the features, ``(n, 8 * width * expansion)``.
         """
         x = self.stem(x)  # (n, width, y/4, x/4)
+        early = x.mean(dim=(2, 3))  # (n, width)
         x = self.blocks(x)  # (n, 8 width expansion, y/32, x/32)
-        return x.mean(dim=(2, 3))  # (n, 8 width expansion)
+        return early, x.mean(dim=(2, 3))  # (n, 8 width expansion)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the pooled features of each stamp, shape ``(n, 8 * width * expansion)``."""
+        return self.forward_summaries(x)[1]
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
         """Return logits, shape ``(n, n_class)``, from pooled features."""

@@ -110,6 +110,7 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, n_heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, n_class)
+        self.n_early = width
         self.apply(_initialize)
         for parameter in (self.class_token, self.position):
             nn.init.trunc_normal_(parameter, std=INITIAL_SCATTER)
@@ -120,8 +121,8 @@ class VisionTransformer(nn.Module):
         first = self.class_token.expand(len(x), -1, -1)
         return torch.cat([first, patches], dim=1) + self.position
 
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the class token has gathered of each stamp.
+    def forward_summaries(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is known of each stamp early and late.
 
         Parameters
         ----------
@@ -130,11 +131,16 @@ class VisionTransformer(nn.Module):
 
         Returns
         -------
-        Tensor
-            Shape ``(n, width)``.
+        early, late
+            The mean of the embedded patches, and what the class token has gathered;
+            ``(n, width)`` each.
         """
-        features: torch.Tensor = self.norm(self.blocks(self._tokens(x))[:, 0])
-        return features
+        tokens = self._tokens(x)
+        return tokens[:, 1:].mean(dim=1), self.norm(self.blocks(tokens)[:, 0])
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the class token has gathered of each stamp, shape ``(n, width)``."""
+        return self.forward_summaries(x)[1]
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
         """Return logits, shape ``(n, n_class)``, from features."""

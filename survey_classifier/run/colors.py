@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from survey_classifier.membership.color import ColorCuts, color_region, delta_rs, legacy_strip
 from survey_classifier.membership.extinction import deredden, extinction_coefficient
+from survey_classifier.membership.flags import Flag
 from survey_classifier.membership.transforms import to_sdss
 from survey_classifier.run.evidence_settings import SourcesSettings
 from survey_classifier.sources.table import Sources
 
-__all__ = ["photometry_columns"]
+__all__ = ["photometry_columns", "photometry_flags"]
 
 Floats = npt.NDArray[np.float64]
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -36,7 +37,7 @@ def photometry_columns(sources: Sources, settings: SourcesSettings, cuts: ColorC
         The red sequence and the regions about it.
     """
     n = len(sources)
-    ebv = sources.ebv if settings.ebv is None else np.full(n, settings.ebv)
+    ebv = _ebv(sources, settings)
     mag = {
         band: values if settings.dereddened else deredden(values, band, ebv, settings.system)
         for band, values in sources.mag.items()
@@ -64,6 +65,35 @@ def photometry_columns(sources: Sources, settings: SourcesSettings, cuts: ColorC
         "color_region": color_region(distance, error, cuts).astype(object),
         "legacy_strip": _legacy(mag, ebv, settings, n).astype(object),
     }
+
+
+def photometry_flags(
+    sources: Sources, settings: SourcesSettings
+) -> dict[Flag, npt.NDArray[np.bool_]]:
+    """Return where magnitudes, or what frees them of extinction, are missing.
+
+    A list without any magnitudes lacks none.
+
+    Parameters
+    ----------
+    sources
+        n sources.
+    settings
+        Says what their magnitudes are.
+    """
+    needs_ebv = bool(sources.mag) and not settings.dereddened
+    missing = np.zeros(len(sources), dtype=np.bool_)
+    for values in sources.mag.values():
+        missing |= np.isnan(values)
+    return {
+        Flag.EBV_UNKNOWN: needs_ebv & np.isnan(_ebv(sources, settings)),
+        Flag.MAGNITUDE_UNKNOWN: missing,
+    }
+
+
+def _ebv(sources: Sources, settings: SourcesSettings) -> Floats:
+    """Return E(B-V) of each source."""
+    return sources.ebv if settings.ebv is None else np.full(len(sources), settings.ebv)
 
 
 def _legacy(

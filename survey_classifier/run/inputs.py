@@ -178,7 +178,8 @@ def color_cuts(config: RunConfig) -> ColorCuts:
         If there is no such sequence.
     """
     sequence = RedSequence.read(config.table_or_name(config.membership.red_sequence))
-    return ColorCuts.around(sequence.shifted(config.membership.color_offset))
+    offset = sequence.offset + config.membership.color_offset
+    return ColorCuts.around(sequence.shifted(offset))
 
 
 def _schema(card: ModelCard, sources: Sources) -> CatalogSchema:

@@ -15,7 +15,7 @@ from survey_classifier.membership.flags import Flag, Status, pack_flags, pixel_f
 from survey_classifier.membership.redshift import ambiguous_lowz, dynamic_member, z_class
 from survey_classifier.model.scorer import Scores
 from survey_classifier.mosaic.pixels import MaskBit
-from survey_classifier.run.colors import photometry_columns
+from survey_classifier.run.colors import photometry_columns, photometry_flags
 from survey_classifier.run.task import Spectra, TileContext, TileTask
 from survey_classifier.stamps import Stamps
 
@@ -176,7 +176,7 @@ def _flags(
 def _table_flags(context: TileContext, task: TileTask) -> npt.NDArray[np.int32]:
     """Return the flags that redshifts, the source list and the table of bright stars raise."""
     spectra = task.spectra
-    conditions = {
+    conditions = photometry_flags(task.sources, context.photometry) | {
         Flag.REDSHIFT_AMBIGUOUS: spectra.ambiguous,
         Flag.Z_WARNING: spectra.z_warning > 0,
         Flag.BRIGHT_STAR: task.is_near_star,

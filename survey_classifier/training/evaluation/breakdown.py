@@ -17,7 +17,7 @@ from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES
 
-__all__ = ["KINDS", "REGIONS", "Group", "groups", "regions"]
+__all__ = ["KINDS", "REGIONS", "Group", "groups", "mag_middles", "regions"]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -108,13 +108,21 @@ def _split(judged: Judged, file: TruthFile, kind: str) -> Iterator[tuple[str, Bo
             yield from ((f"{name} {bin_}", rows & (region == name))
                         for bin_, rows in _mag_bins(judged, file))  # fmt: skip
     elif kind == "table":
-        yield from ((data.name, truth.table == row) for row, data in enumerate(file.data))
+        if len(file.data) > 1:
+            yield from ((data.name, truth.table == row) for row, data in enumerate(file.data))
     else:
         yield from ((str(number), judged.fold == number) for number in np.unique(judged.fold))
+
+
+def mag_middles(file: TruthFile) -> dict[str, float]:
+    """Return the middle of each bin of magnitude by its name."""
+    edges = zip(file.mag_edges, file.mag_edges[1:], strict=False)
+    return {f"{low:g}-{high:g}": (low + high) / 2 for low, high in edges}
 
 
 def _mag_bins(judged: Judged, file: TruthFile) -> Iterator[tuple[str, Bools]]:
     """Yield half-open bins of magnitude."""
     mag = judged.truth.mag
-    for low, high in zip(file.mag_edges, file.mag_edges[1:], strict=False):
-        yield f"{low:g}-{high:g}", (mag >= low) & (mag < high)
+    edges = zip(file.mag_edges, file.mag_edges[1:], strict=False)
+    for name, (low, high) in zip(mag_middles(file), edges, strict=True):
+        yield name, (mag >= low) & (mag < high)

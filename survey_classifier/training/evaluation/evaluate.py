@@ -18,7 +18,7 @@ from survey_classifier.run.config import RunConfig
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.training.evaluation import figures
 from survey_classifier.training.evaluation.baselines import baselines
-from survey_classifier.training.evaluation.breakdown import KINDS
+from survey_classifier.training.evaluation.breakdown import KINDS, mag_middles
 from survey_classifier.training.evaluation.galleries import gallery, worst_errors
 from survey_classifier.training.evaluation.judged import Judged, Match, join
 from survey_classifier.training.evaluation.measures import THRESHOLD
@@ -178,7 +178,8 @@ def _by_mag(results: Results) -> bytes | None:
     bins = results.of_kind("mag")
     if len(bins) < 2:
         return None
-    middle = np.array([np.mean([float(e) for e in found.group.name.split("-")]) for found in bins])
+    middles = mag_middles(results.file)
+    middle = np.array([middles[found.group.name] for found in bins])
     by_name = {name: [found.figures[name] for found in bins] for name in results.forecasts}
     return figures.mag_picture(middle, by_name, results.n_score)
 

@@ -69,16 +69,17 @@ def join(truth: Truth, scores: Scores, file: TruthFile, match: Match) -> Judged:
     SourcesError
         If they share no object, or only members or only others.
     """
-    row = _rows_by_id(truth, scores) if match == "id" else _rows_by_position(truth, scores)
+    group = object_groups(truth.ra_deg, truth.dec_deg)
+    by_id = match == "id"
+    row = _rows_by_id(truth, scores) if by_id else _rows_by_position(truth, scores, group)
     scored = row >= 0
     for p in scores.p.values():
         scored &= np.isfinite(p[row])
     if not scored.any():
-        remedy = "--match position, or other columns" if match == "id" else "other columns"
+        remedy = "--match position, or other columns" if by_id else "other columns"
         raise SourcesError(
             f"no object of the truth has a score in {scores.path} by {match}; try {remedy}"
         )
-    group = object_groups(truth.ra_deg, truth.dec_deg)
     kept = _first_of_each(group, scored)
     lost = _first_of_each(group, ~scored & ~np.isin(group, group[scored]))
     found = truth.take(kept)
@@ -102,20 +103,19 @@ def _rows_by_id(truth: Truth, scores: Scores) -> npt.NDArray[np.intp]:
     return np.array([row_of.get(name, -1) for name in truth.object_id], dtype=np.intp)
 
 
-def _rows_by_position(truth: Truth, scores: Scores) -> npt.NDArray[np.intp]:
+def _rows_by_position(
+    truth: Truth, scores: Scores, group: npt.NDArray[np.int64]
+) -> npt.NDArray[np.intp]:
     """Return the row of the nearest score; one that is nearer to another object is that one's."""
     known = np.flatnonzero(np.isfinite(scores.ra_deg) & np.isfinite(scores.dec_deg))
     if not len(known):
         raise SourcesError(f"{scores.path} has no positions ra, dec; use --match id")
     points = on_unit_sphere(truth.ra_deg, truth.dec_deg)
     targets = on_unit_sphere(scores.ra_deg[known], scores.dec_deg[known])
-    nearest, _, separation = nearest_within(points, targets, SAME_OBJECT_ARCSEC)
-    back, _ = KDTree(points).query(targets[nearest])
-    row: npt.NDArray[np.intp] = np.where(nearest >= 0, known[nearest], -1).astype(np.intp)
-    # Of repeated rows at one place all are equally near, and none loses its score.
-    chord = np.linalg.norm(points - targets[nearest], axis=1)
-    row[(np.asarray(back) < chord) | np.isnan(separation)] = -1
-    return row
+    nearest, _, _ = nearest_within(points, targets, SAME_OBJECT_ARCSEC)
+    _, back = KDTree(points).query(targets[nearest])
+    is_own = (nearest >= 0) & (group[np.asarray(back)] == group)
+    return np.where(is_own, known[nearest], -1).astype(np.intp)
 
 
 def _first_of_each(

@@ -1,0 +1,231 @@
+"""Evaluations from end to end: of a small run, of a table, and of real scores."""
+
+import csv
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from survey_classifier.catalog.tables import markdown_table
+from survey_classifier.errors import ConfigError, MosaicError
+from survey_classifier.model.card import DataDigest
+from survey_classifier.run.classify import classify
+from survey_classifier.run.config import read_run
+from survey_classifier.sources.digest import table_digest
+from survey_classifier.training.evaluation.evaluate import evaluate
+from survey_classifier.training.evaluation.galleries import visible, worst_errors
+from survey_classifier.training.evaluation.pixels import Pixels
+from survey_classifier.training.evaluation.settings import read_truth_file
+from tests.conftest import REPOSITORY
+from tests.small_run import make, write_checkpoint, write_store
+
+FILES = {
+    "evaluation.html", "evaluation.md", "measures.parquet", "confusion.parquet", "curves.parquet",
+    "reliability.parquet", "objects.parquet", "curves.png", "reliability.png", "confusion.png",
+    "by-magnitude.png", "false-members.png", "missed-members.png",
+}  # fmt: skip
+
+
+def write_truth(path, positions, seed=2):
+    rng = np.random.default_rng(seed)
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["source_id", "ra", "dec", "label"])
+        for row, (ra, dec) in enumerate(zip(*positions, strict=True)):
+            label = ["member", "nonmember", "star"][rng.integers(0, 3)]
+            if np.isfinite(ra):
+                table.writerow([f"S-{row:03d}", ra, dec, label])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run whose sources are labeled at random, and its evaluation."""
+    folder = tmp_path_factory.mktemp("run")
+    run = make(folder)
+    rows = list(csv.DictReader((folder / "sources.csv").open()))
+    positions = [[float(row[key] or "nan") for row in rows] for key in ("ra", "dec")]
+    write_truth(folder / "truth.csv", positions)
+    digest = DataDigest(name="truth.csv", sha256=table_digest(folder / "truth.csv"), n=70)
+    write_checkpoint(folder / "net.safetensors", data=(digest,))
+    config = read_run(run.write())
+    classify(config)
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    done = evaluate(folder / "out-run", truth,
+                    folder / "judged", p_names=("p_image", "p_member"))  # fmt: skip
+    return folder, done
+
+
+def columns(folder, name):
+    return pq.read_table(folder / "judged" / f"{name}.parquet").to_pydict()
+
+
+def test_everything_is_written(finished):
+    folder, done = finished
+    assert {path.name for path in (folder / "judged").iterdir()} == FILES
+    for path in (folder / "judged").glob("*.png"):
+        with Image.open(path) as image:
+            image.verify()
+    assert done.page == folder / "judged" / "evaluation.html"
+
+
+def test_the_tables_hold_together(finished):
+    folder, done = finished
+    objects, found = columns(folder, "objects"), columns(folder, "measures")
+    p, member = np.array(objects["p_image"]), np.array(objects["true_class"]) == "cluster"
+    row = list(zip(found["group"], found["forecast"], strict=True)).index(("all", "p_image"))
+    assert found["n"][row] == len(p) == len(done.results.judged)
+    assert found["accuracy"][row] == pytest.approx(((p >= 0.5) == member).mean())
+    for k in range(len(found["n"])):
+        cells = [found[f"n_{name}"][k] for name in ("hit", "missed", "false", "rejected")]
+        assert sum(cells) == found["n"][k]
+        assert cells[0] + cells[1] == found["n_member"][k]
+    counts = columns(folder, "confusion")
+    assert sum(counts["called_member"][:3]) == int((p >= 0.5).sum())
+    assert set(columns(folder, "curves")["curve"]) == {"roc", "precision_recall"}
+    assert (
+        "sha256"
+        in pq.read_schema(folder / "judged" / "objects.parquet").metadata[b"truth"].decode()
+    )  # noqa: E501
+
+
+def test_every_object_is_judged_or_counted(finished):
+    folder, done = finished
+    n_truth = len(list(csv.DictReader((folder / "truth.csv").open())))
+    lost = sum(done.results.judged.n_unscored.values())
+    assert 0 < lost < 12  # the hole, and what lies outside of the mosaic
+    # Sources within 2 arcsec of each other are one object.
+    assert n_truth - 3 <= len(done.results.judged) + lost <= n_truth
+
+
+def test_the_page_loads_nothing_and_says_that_the_network_knew_the_objects(finished):
+    _, done = finished
+    text = done.page.read_text()
+    assert "The network was trained on objects of truth.csv" in text
+    assert "objects that were trained on" in text
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+    for name in ("majority", "red sequence", "photometry", "radial profile"):
+        assert name in text
+
+
+def test_markdown_tables_are_whole(finished):
+    folder, _ = finished
+    lines = (folder / "judged" / "evaluation.md").read_text().splitlines()
+    widths = [line.count("|") for line in lines if line.startswith("|")]
+    heads = [k for k, line in enumerate(lines) if line.startswith("| ---")]
+    assert len(heads) > 4
+    assert all(lines[k].count("|") == lines[k + 1].count("|") for k in heads)
+    assert min(widths) > 2
+
+
+def test_a_cell_cannot_break_a_markdown_table():
+    text = markdown_table(["a|b", "n"], [["x|\ny", 1.23456], ["z", float("nan")]])
+    assert text.splitlines() == [
+        "| a\\|b | n |",
+        "| --- | ---: |",
+        "| x\\| y | 1.235 |",
+        "| z | - |",
+    ]
+
+
+def test_the_worst_errors_come_first(finished):
+    _, done = finished
+    judged = done.results.judged
+    p = judged.p["p_image"]
+    found = worst_errors(judged, p)
+    assert list(found) == ["false members", "missed members"]
+    false, missed = found["false members"], found["missed members"]
+    assert not judged.truth.is_member[false].any()
+    assert judged.truth.is_member[missed].all()
+    assert (np.diff(p[false]) <= 0).all()
+    assert (np.diff(p[missed]) >= 0).all()
+    wrong = (p >= 0.5) != judged.truth.is_member
+    assert sorted([*false, *missed]) == np.flatnonzero(wrong).tolist()
+
+
+def test_stamps_are_those_of_the_objects(finished):
+    folder, done = finished
+    truth = read_truth_file(folder / "truth.csv", {}, (str(folder / "small.zarr"),))
+    pixels = Pixels.of(truth, None)
+    objects = done.results.judged.truth
+    rows = np.arange(len(objects))[::-1]
+    seen = []
+    for stamps, some in pixels.stamps(objects, rows):
+        x, y = pixels.mosaics[0].world_to_pixel(objects.ra_deg[some], objects.dec_deg[some])
+        middle = stamps.flux.shape[-1] // 2
+        for stamp, col, row in zip(stamps.flux, np.rint(x), np.rint(y), strict=True):
+            block = pixels.mosaics[0].read(_pixel(int(row), int(col)), pixels.bands, 0)
+            np.testing.assert_array_equal(stamp[:, middle, middle], block.flux[:, 0, 0])
+        seen += some.tolist()
+    assert sorted(seen) == sorted(rows.tolist())  # each once; those without pixels have no score
+
+
+def _pixel(y, x):
+    from survey_classifier.geometry import Box
+
+    return Box(y, y + 1, x, x + 1)
+
+
+def test_all_stamps_of_a_gallery_have_one_stretch(finished):
+    folder, _ = finished
+    pixels = Pixels.of(
+        read_truth_file(folder / "truth.csv", {}, (str(folder / "small.zarr"),)), None
+    )
+    rng = np.random.default_rng(0)
+    faint = rng.normal(0, 1, (2, 31, 31)).astype(np.float32)
+    bright = faint.copy()
+    faint[:, 15, 15], bright[:, 15, 15] = 8, 80
+    bright[:, 0, 0] = np.nan
+    one, other = visible([faint, bright], pixels)
+    assert one[15, 15].mean() + 0.2 < other[15, 15].mean()
+    np.testing.assert_allclose(one[5], other[5], atol=1e-6)
+    assert (other[0, 0] == other[0, 0, 0]).all()
+
+
+def test_origins_of_other_bands_are_refused(finished, tmp_path):
+    folder, _ = finished
+    write_store(tmp_path / "other.zarr", bands=("g", "z"))
+    stores = (str(folder / "small.zarr"), str(tmp_path / "other.zarr"))
+    with pytest.raises(MosaicError, match="bands g, i in nJy, .* has g in nJy; name stores"):
+        Pixels.of(read_truth_file(folder / "truth.csv", {}, stores), None)
+
+
+def test_a_kind_that_is_none_is_refused(finished, tmp_path):
+    folder, _ = finished
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    with pytest.raises(ConfigError, match="--by has the unknown 'color'; "):
+        evaluate(folder / "out-run", truth, tmp_path, by=["color"])
+
+
+def test_the_verb(finished, tmp_path):
+    folder, _ = finished
+    command = [sys.executable, "-m", "survey_classifier.cli", "evaluate", str(folder / "out-run"),
+               "--truth", str(folder / "truth.csv"), "--out", str(tmp_path / "judged"),
+               "--by", "class", "--match", "position"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"page: {tmp_path / 'judged' / 'evaluation.html'}"
+    failed = subprocess.run([*command, "--score", "p_imag"], capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1].endswith("did you mean 'p_image'?")
+
+
+def test_real_scores_are_as_good_as_is_said(real_data, monkeypatch, tmp_path):
+    """Out-of-fold scores of the shipped network on bright objects, by an independent count."""
+    monkeypatch.setenv("SURVEY_CLASSIFIER_DATA", str(real_data))
+    recipes = REPOSITORY / "deploy" / "recipes"
+    truth = read_truth_file(recipes / "perseus-truth.toml", {}, ())
+    bare = [data.model_copy(update={"thumbnails": None}) for data in truth.data]
+    without = truth.model_copy(update={"stores": (), "data": tuple(bare)})
+    done = evaluate(recipes / "perseus-sdss-out-of-fold.csv", without, tmp_path, by=())
+    sets = {found.group.name: found for found in done.results.measured}
+    bright = sets["bright"]
+    assert (bright.n, bright.n_member, sets["bright galaxies"].n) == (247, 98, 222)
+    score, simple = bright.figures["p_member"], bright.figures["photometry"]
+    assert score["auc"].value == pytest.approx(0.984, abs=0.001)
+    assert score["accuracy"].value == pytest.approx(0.943, abs=0.001)
+    assert score["auc"].low > simple["auc"].value > bright.figures["red sequence"]["auc"].value
+    assert "radial profile" not in bright.figures
+    assert "out of fold" in done.page.read_text()

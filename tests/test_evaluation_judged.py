@@ -1,0 +1,262 @@
+"""From a truth file and a table of scores to judged objects."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tomli_w
+from astropy.io import votable
+from astropy.table import Table
+
+from survey_classifier.errors import ConfigError, SourcesError
+from survey_classifier.membership.red_sequence import PERSEUS_GZ
+from survey_classifier.sources.formats import table_columns
+from survey_classifier.training.evaluation.breakdown import KINDS, groups, regions
+from survey_classifier.training.evaluation.judged import join
+from survey_classifier.training.evaluation.scores import read_scores
+from survey_classifier.training.evaluation.settings import parse_columns, read_truth_file
+from survey_classifier.training.evaluation.truth import read_truth
+
+ARCSEC = 1 / 3600
+
+
+def write(path, header, rows):
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        table.writerows(rows)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two tables of truth that share an object, and scores of most of them."""
+    write(
+        tmp_path / "spectra.csv",
+        ["name", "ra", "dec", "kind", "r", "gz", "g_r"],
+        [
+            ("s1", 50.00, 41.0, "cluster", 16.0, 1.33, 0.8),
+            ("s1", 50.00, 41.0, "cluster", 16.0, 1.33, 0.8),  # a second spectrum
+            ("s2", 50.01, 41.0, "background", 17.0, 1.9, 1.1),
+            ("s3", 50.02, 41.0, "star", 15.0, 0.3, 0.2),
+            ("s4", 50.03, 41.0, "cluster", 18.0, 0.4, 0.3),
+        ],
+    )
+    write(
+        tmp_path / "visual.csv",
+        ["id", "ra", "dec", "label", "V"],
+        [
+            ("p1", 50.00, 41.0 + 0.5 * ARCSEC, "0", 16.3),  # s1 by its spectrum
+            ("p2", 50.04, 41.0, "1", 19.0),
+            ("p3", 50.05, 41.0, "0", 22.0),
+            ("p4", 50.06, 41.0, "-1", 20.0),
+        ],
+    )
+    content = {
+        "data": [
+            {
+                "name": "spectra",
+                "table": "spectra.csv",
+                "columns": {"id": "name", "label": "kind", "mag": "r", "color": ["gz"]},
+                "photometry": {"g-r": ["g_r"], "odd": {"g_r": 2.0, "r": -1.0}},
+            },
+            {
+                "name": "visual",
+                "table": "visual.csv",
+                "columns": {"id": "id", "label": "label", "mag": "V"},
+                "mag_offset": 0.27,
+                "bright_mag": 20.0,
+            },
+        ],
+        "mag_edges": [14, 16, 18, 20, 23],
+        "n_folds": 2,
+    }
+    (tmp_path / "truth.toml").write_text(tomli_w.dumps(content))
+    write(
+        tmp_path / "scores.csv",
+        ["id", "fold", "p_member"],
+        [("s1", 0, 0.9), ("s2", 0, 0.2), ("s3", 1, 0.6), ("p1", 0, 0.8), ("p2", 1, 0.7),
+         ("p3", 1, 0.1), ("x", 1, 0.5)],
+    )  # fmt: skip
+    return tmp_path
+
+
+def judged(folder, match="id", scores="scores.csv"):
+    file = read_truth_file(folder / "truth.toml", {}, ())
+    return join(read_truth(file), read_scores(folder / scores), file, match), file
+
+
+def test_objects_are_joined_by_id_and_each_is_judged_once(folder):
+    found, _ = judged(folder)
+    assert found.truth.object_id.tolist() == ["s1", "s2", "s3", "p2", "p3"]
+    assert found.p["p_member"].tolist() == [0.9, 0.2, 0.6, 0.7, 0.1]
+    assert found.truth.true_class.tolist() == [
+        "cluster", "background", "star", "cluster", "background",
+    ]  # fmt: skip
+    assert found.fold.tolist() == [0, 0, 1, 1, 1]
+    assert found.by_network
+    assert found.n_unscored == {"cluster": 1, "background": 0, "star": 0}
+
+
+def test_where_only_the_later_row_of_an_object_has_a_score_it_is_that_one(folder):
+    write(folder / "few.csv", ["id", "p_member"], [("p1", 0.8), ("s2", 0.1), ("s4", 0.3)])
+    found, _ = judged(folder, scores="few.csv")
+    assert found.truth.object_id.tolist() == ["s2", "s4", "p1"]
+    assert not found.by_network
+    assert found.n_unscored == {"cluster": 1, "background": 1, "star": 1}  # not s1: it is p1
+
+
+def test_objects_are_joined_by_position(folder):
+    offset = {"a": (50.0, 0.8), "b": (50.01, 1.9), "c": (50.02, 2.1), "d": (50.04, 0.0)}
+    rows = [(n, ra, 41 + d * ARCSEC, 0.1 * k) for k, (n, (ra, d)) in enumerate(offset.items())]
+    write(folder / "catalog.csv", ["source_id", "ra", "dec", "p_image"], rows)
+    found, _ = judged(folder, "position", "catalog.csv")
+    assert found.truth.object_id.tolist() == ["s1", "s2", "p2"]
+    assert found.p["p_image"] == pytest.approx([0.0, 0.1, 0.3])
+
+
+def test_a_score_between_two_objects_is_that_of_the_nearer_one(folder):
+    rows = [("a", 50.0, 41.0, 0.5), ("b", 50.01, 41.0, 0.5)]
+    write(folder / "catalog.csv", ["source_id", "ra", "dec", "p_image"], rows)
+    write(
+        folder / "pair.csv",
+        ["source_id", "ra", "dec", "label"],
+        [("far", 50.0, 41 + 1.8 * ARCSEC, "star"), ("near", 50.0, 41 - 0.5 * ARCSEC, "cluster"),
+         ("else", 50.01, 41.0, "star")],
+    )  # fmt: skip
+    file = read_truth_file(folder / "pair.csv", {}, ()).model_copy(update={"n_folds": 2})
+    found = join(read_truth(file), read_scores(folder / "catalog.csv"), file, "position")
+    assert found.truth.object_id.tolist() == ["near", "else"]
+    assert found.n_unscored["star"] == 1
+
+
+def test_photometry_is_that_of_the_truth_and_then_of_the_scores(folder):
+    rows = [("s1", 0.9, 20.0, 19.0, 15.0), ("s2", 0.1, 19.0, 18.5, np.nan),
+            ("p2", 0.7, 21.0, 20.0, 18.0)]  # fmt: skip
+    header = ["id", "p_member", "mag_g", "mag_r", "r0"]
+    write(folder / "catalog.csv", header, rows)
+    found, _ = judged(folder, scores="catalog.csv")
+    truth = found.truth
+    assert truth.mag == pytest.approx([16.0, 17.0, 18.73])
+    np.testing.assert_allclose(truth.photometry["g-r"], [0.8, 1.1, np.nan])
+    np.testing.assert_allclose(truth.photometry["odd"], [-14.4, -14.8, np.nan])
+    np.testing.assert_allclose(truth.photometry["g"], [20.0, 19.0, 21.0])
+    np.testing.assert_allclose(truth.delta_rs[:2], [1.33, 1.9] - PERSEUS_GZ.color([16.0, 17.0]))
+
+
+def test_sets_of_objects_are_what_their_names_say(folder):
+    found, file = judged(folder)
+    sets = {(g.by, g.name): np.flatnonzero(g.rows).tolist() for g in groups(found, file, KINDS)}
+    assert sets["set", "all"] == [0, 1, 2, 3, 4]
+    assert sets["set", "galaxies"] == [0, 1, 3, 4]
+    assert sets["set", "bright"] == [0, 1, 2, 3]
+    assert sets["set", "bright galaxies"] == [0, 1, 3]
+    assert sets["class", "star"] == [2]
+    assert regions(found, file).tolist() == ["red_sequence", "red_shoulder", "blue_cloud", "", ""]
+    assert sets["region", "red_sequence"] == [0]
+    assert sets["region-mag", "red_shoulder 16-18"] == [1]
+    assert sets["mag", "16-18"] == [0, 1]  # half-open
+    assert sets["mag", "18-20"] == [3]
+    assert sets["table", "visual"] == [3, 4]
+    assert sets["fold", "1"] == [2, 3, 4]
+    assert ("region", "green_valley") not in sets
+
+
+def test_scores_without_folds_are_in_strips_of_the_sky(folder):
+    write(folder / "few.csv", ["id", "p_member"],
+          [(name, 0.5) for name in ("s1", "s2", "s3", "s4", "p2", "p3")])  # fmt: skip
+    found, _ = judged(folder, scores="few.csv")
+    order = np.argsort(found.truth.ra_deg)
+    assert found.fold[order].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        (["id", "p_member"], [("s1", 1.2)], "1.2, which is no probability"),
+        (["id", "p_member"], [("s1", 0.2), ("s1", 0.3)], "has 's1' in several rows of 'id'"),
+        (["id", "p"], [("s1", 0.2)], "neither p_member nor p_image: name a column with --score"),
+        (["name", "p_member"], [("s1", 0.2)], "neither source_id nor id"),
+        (["id", "p_member", "fold"], [("s1", 0.2, 0.5)], "a fold that is no whole number"),
+        (["id", "p_member"], [("q", 0.2)], "no object of the truth has a score .* --match pos"),
+        (["id", "p_member"], [("s1", 0.2), ("s4", 0.2)], "2 objects with a score hold members"),
+        (["id", "p_member"], [("s2", "")], "no object of the truth has a score"),
+    ],
+)
+def test_bad_scores_are_refused_in_a_line(folder, header, rows, message):
+    write(folder / "bad.csv", header, rows)
+    with pytest.raises(SourcesError, match=message) as caught:
+        judged(folder, scores="bad.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_scores_without_positions_cannot_be_joined_by_them(folder):
+    with pytest.raises(SourcesError, match="has no positions ra, dec; use --match id"):
+        judged(folder, "position")
+
+
+def test_named_columns_of_scores(folder):
+    rows = [("s1", 0.2, 0.3, 0.4), ("s2", 0.5, 0.6, 0.7)]
+    write(folder / "odd.csv", ["key", "a", "b", "p_member"], rows)
+    scores = read_scores(folder / "odd.csv", "key", ("b", "a"))
+    assert list(scores.p) == ["b", "a"]
+    assert scores.p["a"].tolist() == [0.2, 0.5]
+    with pytest.raises(SourcesError, match="no column 'kee': did you mean 'key'"):
+        read_scores(folder / "odd.csv", "kee")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        ('"kind"', '"r"', SourcesError, "label '16.0', which means nothing .* under .labels."),
+        ('name = "visual"', 'name = "spectra"', ConfigError, "two .* the name 'spectra'"),
+        ("bright_mag = 20.0", "bright = 20.0", ConfigError, "did you mean 'bright_mag'"),
+        ("    18,\n", "    15,\n", ConfigError, "give them in ascending order"),
+        ("n_folds", "red_sequence = 'none'\nn_folds", ConfigError, "no red sequence 'none'"),
+    ],
+)
+def test_bad_truth_files_are_refused_in_a_line(folder, old, new, error, message):
+    path = folder / "truth.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(error, match=message) as caught:
+        judged(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_object_with_two_classes_is_refused(folder):
+    rows = [("a", 50.0, 41.0, "star"), ("a", 50.0, 41.0, "cluster")]
+    path = write(folder / "two.csv", ["source_id", "ra", "dec", "label"], rows)
+    with pytest.raises(SourcesError, match="'a' of .*two.csv has different classes"):
+        read_truth(read_truth_file(path, {}, ()))
+
+
+def test_options_stand_for_a_truth_file(folder):
+    columns = parse_columns("id=name, label=kind,mag=r,color=gz+g_r")
+    file = read_truth_file(folder / "spectra.csv", columns, ("some.zarr",))
+    assert file.data[0].columns.color == ("gz", "g_r")
+    assert file.stores == (str(Path("some.zarr").resolve()),)
+    assert read_truth(file).object_id.tolist() == ["s1", "s2", "s3", "s4"]
+    with pytest.raises(ConfigError, match="unknown key 'lable'; did you mean 'label'"):
+        read_truth_file(folder / "spectra.csv", {"lable": "kind"}, ())
+    with pytest.raises(ConfigError, match="says its columns itself"):
+        read_truth_file(folder / "truth.toml", {"label": "kind"}, ())
+    with pytest.raises(ConfigError, match="--columns has 'id'; write pairs"):
+        parse_columns("id")
+
+
+def test_names_of_columns_are_told_of_every_format(tmp_path):
+    names = ("id", "ra", "p_member")
+    table = Table({name: [1.0, 2.0] for name in names})
+    table.write(tmp_path / "t.csv")
+    table.write(tmp_path / "t.fits")
+    votable.from_table(table).to_xml(str(tmp_path / "t.vot"))
+    pq.write_table(pa.table({name: [1.0] for name in names}), tmp_path / "t.parquet")
+    for kind in ("csv", "fits", "vot", "parquet"):
+        assert table_columns(tmp_path / f"t.{kind}") == names
+    with pytest.raises(SourcesError, match="there is no table"):
+        table_columns(tmp_path / "none.csv")

@@ -196,7 +196,7 @@ def test_numbers_are_those_of_the_catalog(tmp_path, checkpoint):
         assert by_class[name][:2] == [str(here.sum()), str((p[here] >= 0.5).sum())]
     facts = shown.table("The run") | shown.table("The network")
     assert facts["fingerprint"] == [run.receipt.fingerprint]
-    assert facts["prior share of members"] == [str(PRIOR)]
+    assert facts["share of members by it"] == [str(PRIOR)]
     assert facts["temperature"] == ["1.25"]
     assert shown.table("Figures from the network's card")["auc"] == ["0.875"]
     assert len(shown.pictures) == 4

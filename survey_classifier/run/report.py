@@ -1,8 +1,8 @@
 """The report of a run: one HTML page that shows what came out.
 
-Owns what is worth showing and the words for it. Does not own pictures (``figures``), HTML
-(``page``), nor any number: all are read back from the published catalog, so the page shows what
-a user of the catalog has.
+Owns what is worth showing and the words for it. Does not own what was run (``report_facts``),
+pictures (``figures``), HTML (``page``), nor any number: all are read back from the published
+catalog, so the page shows what a user of the catalog has.
 """
 
 from collections import Counter
@@ -21,12 +21,12 @@ from survey_classifier.run.config import RunConfig
 from survey_classifier.run.inputs import color_cuts
 from survey_classifier.run.page import Html
 from survey_classifier.run.receipt import RunReceipt
+from survey_classifier.run.report_facts import run_section
 from survey_classifier.run.result import DIAGRAM_BANDS, Result
 
 __all__ = ["report"]
 
 _THRESHOLD = "p_member ≥ 0.5"
-N_NAMED = 5
 
 
 def report(catalog: Path, config: RunConfig, receipt: RunReceipt) -> Path:
@@ -58,7 +58,7 @@ def report(catalog: Path, config: RunConfig, receipt: RunReceipt) -> Path:
         _color_section(result),
         _probability_section(result),
         *_truth_sections(result),
-        _run_section(result),
+        run_section(result),
     ]
     text = page.page(f"{config.name}: cluster members", page.join(sections))
     try:
@@ -187,7 +187,8 @@ def _probability_section(result: Result) -> Html:
         picture,
         "Histogram of p_member and p_image",
         "p_image is the network's probability at the share of members it was trained with, "
-        f"p_member that at the share assumed in this field ({result.prior}).",
+        f"p_member that with all evidence, from the share assumed at each magnitude "
+        f"({result.prior}).",
     )
     z_class = result.scored("z_class")
     by_class = {name: p_image[z_class == name] for name in ("cluster", "background", "star")}
@@ -250,54 +251,6 @@ def _truth_sections(result: Result) -> Iterator[Html]:
     )
     shown = page.columns(reliability, page.join([matrix, merit]))
     yield page.section(f"Against the {name}", page.note(text), shown)
-
-
-def _run_section(result: Result) -> Html:
-    """Return what was run, with what."""
-    card, receipt, origin = result.card, result.receipt, result.provenance
-    run = page.facts(
-        "The run",
-        [
-            ("name", result.config.name),
-            ("fingerprint", origin.fingerprint),
-            ("begun", origin.created),
-            ("source list", result.config.sources.path or result.config.detected_path.name),
-            _mosaic_fact(result),
-            ("tiles", f"{receipt.n_tiles} ({receipt.n_tiles_resumed} done before this call)"),
-            ("stamps scored by this call", receipt.n_stamps),
-            ("time for the tiles", f"{receipt.tiles_seconds:.1f} s"),
-            ("prior share of members", result.prior),
-            ("versions", ", ".join(f"{k} {v}" for k, v in origin.versions.items())),
-        ],
-    )
-    network = page.facts(
-        "The network",
-        [
-            ("checkpoint", origin.checkpoint),
-            ("digest", origin.checkpoint_digest),
-            ("description", card.description),
-            ("architecture", f"{card.architecture}, width {card.width}"),
-            ("bands", ", ".join(card.bands)),
-            ("stamp", f"{card.stamp_arcsec:g} arcsec, {card.stamp_px} px, {card.unit}"),
-            ("views averaged", card.n_views),
-            ("temperature", card.temperature),
-        ],
-    )
-    metrics = page.table(
-        "Figures from the network's card (its training, not this field)",
-        ("figure", "value"),
-        sorted(card.metrics.items()),
-    )
-    return page.section("Run and network", run, network, metrics)
-
-
-def _mosaic_fact(result: Result) -> tuple[str, str]:
-    """Return the mosaic of the run, or how many there are and the first of them."""
-    names = list(result.provenance.mosaics)
-    if len(names) == 1:
-        return "mosaic", names[0]
-    shown = ", ".join(names[:N_NAMED])
-    return "mosaics", f"{len(names)}: {shown}{', ...' if len(names) > N_NAMED else ''}"
 
 
 def _n(which: npt.NDArray[np.bool_]) -> int:

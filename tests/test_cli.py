@@ -11,7 +11,8 @@ from survey_classifier import cli
 from survey_classifier.errors import MosaicError, SourcesError, SurveyClassifierError
 from tests import small_run
 
-VERBS = ["demo", "simulate", "ingest", "inspect", "plan", "classify", "status", "publish", "train"]
+VERBS = ["demo", "simulate", "ingest", "inspect", "plan", "classify", "status", "publish", "train",
+         "explain"]
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_objects_are_joined_by_id_and_each_is_judged_once(folder):
         "cluster", "background", "star", "cluster", "background",
     ]  # fmt: skip
     assert found.fold.tolist() == [0, 0, 1, 1, 1]
-    assert found.by_network
+    assert found.split == "folds"
     assert found.n_unscored == {"cluster": 1, "background": 0, "star": 0}
 
 
@@ -105,7 +105,7 @@ def test_where_only_the_later_row_of_an_object_has_a_score_it_is_that_one(folder
     write(folder / "few.csv", ["id", "p_member"], [("p1", 0.8), ("s2", 0.1), ("s4", 0.3)])
     found, _ = judged(folder, scores="few.csv")
     assert found.truth.object_id.tolist() == ["s2", "s4", "p1"]
-    assert not found.by_network
+    assert found.split == "unknown"
     assert found.n_unscored == {"cluster": 1, "background": 1, "star": 1}  # not s1: it is p1
 
 
@@ -198,6 +198,17 @@ def test_scores_without_positions_cannot_be_joined_by_them(folder):
         judged(folder, "position")
 
 
+def test_turned_copies_of_an_object_are_one_with_the_mean_score(folder):
+    rows = [("s1", 0, 0.2), ("s2", 0, 0.5), ("s1", 0, 0.4), ("p2", 0, 0.1), ("s3", 0, 0.9)]
+    write(folder / "copies.csv", ["id", "fold", "p_member"], rows)
+    found, _ = judged(folder, scores="copies.csv")
+    assert found.truth.object_id.tolist() == ["s1", "s2", "s3", "p2"]
+    assert found.p["p_member"] == pytest.approx([0.3, 0.5, 0.9, 0.1])
+    # One part of a random split has no folds that simple forecasts could be fitted to.
+    assert found.split == "part"
+    assert found.fold.tolist() == [0, 0, 1, 1]
+
+
 def test_named_columns_of_scores(folder):
     rows = [("s1", 0.2, 0.3, 0.4), ("s2", 0.5, 0.6, 0.7)]
     write(folder / "odd.csv", ["key", "a", "b", "p_member"], rows)
@@ -231,7 +242,7 @@ def test_bad_truth_files_are_refused_in_a_line(folder, old, new, error, message)
 def test_one_object_with_two_classes_is_refused(folder):
     rows = [("a", 50.0, 41.0, "star"), ("a", 50.0, 41.0, "cluster")]
     path = write(folder / "two.csv", ["source_id", "ra", "dec", "label"], rows)
-    with pytest.raises(SourcesError, match="'a' of .*two.csv has different classes"):
+    with pytest.raises(SourcesError, match=r"'a' of .*two.csv has different classes"):
         read_truth(read_truth_file(path, {}, ()))
 
 

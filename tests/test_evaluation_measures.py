@@ -102,7 +102,8 @@ def test_curves_are_those_of_scikit_learn():
              for at in found["roc"]["x"]]  # fmt: skip
     np.testing.assert_allclose(found["roc"]["y"], upper)
     precision, recall, _ = metrics.precision_recall_curve(is_member, p)
-    for at, value in zip(found["precision_recall"]["x"], found["precision_recall"]["y"]):
+    line = found["precision_recall"]
+    for at, value in zip(line["x"], line["y"], strict=True):
         # The curve of scikit-learn runs from full recall down to none, and has a last point of 1.
         reached = np.flatnonzero(recall[:-1] >= at - 1e-9)
         assert value == pytest.approx(precision[:-1][reached[-1]])

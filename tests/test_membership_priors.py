@@ -266,3 +266,33 @@ def test_shares_by_magnitude_are_found_from_the_field():
     expected = expit(2 - 0.8 * (np.array(prior.magnitudes) - 15))
     pulls = (logit(prior.marginal_share) - logit(expected)) / np.hypot(prior.marginal_err, 0.05)
     assert np.abs(pulls).max() < 3.5
+
+
+def test_an_estimate_holds_where_it_reaches_and_the_older_one_beyond():
+    old = PriorTable.read("perseus")
+    new = PriorTable(
+        source="counted", magnitudes=(16.0, 17.0), marginal_share=(0.2, 0.3), overall=0.25
+    )
+    both = new.with_profile(old).beyond(old).with_stars(old)
+    inside, outside = np.array([16.0, 17.0]), np.array([14.0, 14.9, 18.1, 20.0, 25.0])
+    np.testing.assert_allclose(both.marginal(inside), [0.2, 0.3])
+    np.testing.assert_allclose(both.marginal(outside), old.marginal(outside), rtol=1e-3)
+    between = both.marginal([17.5])
+    assert min(0.3, *old.marginal([18.0])) < between < max(0.3, *old.marginal([18.0]))
+    radii = np.full(len(outside), 0.1)
+    np.testing.assert_allclose(both.at(outside, radii), old.at(outside, radii), rtol=1e-3)
+    assert "16.00 to 17.00" in both.source
+    assert "counted" in both.source
+    np.testing.assert_allclose(both.stars(outside), old.stars(outside), atol=0.02)
+
+
+def test_an_assumed_share_keeps_clear_bins_off_all_and_nothing():
+    clear = np.full(30, 12.0)
+    alone, guided = member_share(clear), member_share(clear, assumed=0.9)
+    assert alone.share > 0.9999
+    assert 0.97 < guided.share < 0.9999
+    none = member_share(-clear, assumed=0.05)
+    # Two sources were assumed, a tenth of one a member.
+    assert none.share == pytest.approx(0.1 / 32, rel=1e-3)
+    many = np.concatenate([np.full(3000, 9.0), np.full(7000, -9.0)])
+    assert member_share(many, assumed=0.9).share == pytest.approx(0.3, abs=0.01)

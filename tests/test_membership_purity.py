@@ -84,3 +84,9 @@ def test_what_a_truth_measures():
     assert found.purity_interval == pytest.approx((expected.low, expected.high))
     none = measured([0.1], [False], 0.5)
     assert np.isnan([none.purity, none.completeness]).all()
+
+
+def test_an_interval_holds_its_value():
+    few = selection(np.array([0.992, 0.985]), 0.8)
+    assert few.purity_interval[0] <= few.purity <= few.purity_interval[1]
+    assert few.completeness_interval[0] <= few.completeness <= few.completeness_interval[1]

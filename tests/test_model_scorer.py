@@ -11,9 +11,11 @@ import torch
 from survey_classifier.errors import CheckpointError, RunError
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
+from survey_classifier.model.devices import choose_device
 from survey_classifier.model.inputs import to_network_input
 from survey_classifier.model.resnet import ResNet
-from survey_classifier.model.scorer import Scorer, Scores, TorchScorer, choose_device, oriented
+from survey_classifier.model.scorer import Scorer, Scores, TorchScorer
+from survey_classifier.model.views import oriented
 from survey_classifier.stamps import MASK_BITS, Stamps
 
 CPU = torch.device("cpu")
@@ -225,7 +227,7 @@ def test_no_stamps_give_no_scores() -> None:
 
 def test_scores_of_unequal_length_cannot_be() -> None:
     with pytest.raises(ValueError, match="2 stamps"):
-        Scores(np.zeros((2, 2), np.float32), np.zeros(3, np.float32), np.zeros(2, np.float32))
+        Scores(np.zeros((2, 2), np.float32), *np.zeros((3, 3), np.float32))
 
 
 class NarrowNetwork(ResNet):
@@ -233,10 +235,10 @@ class NarrowNetwork(ResNet):
 
     room = 3
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward_summaries(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if len(x) > self.room:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return super().forward(x)
+        return super().forward_summaries(x)
 
 
 def test_batches_are_halved_until_they_fit() -> None:

@@ -14,12 +14,10 @@ def cells(notebook):
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-@pytest.fixture(scope="module")
-def executed(tmp_path_factory):
-    """The notebook after all of its cells ran in a fresh kernel."""
-    (script,) = SCRIPTS
+def execute(name, folder):
+    """Return the notebook after all of its cells ran in a fresh kernel."""
+    (script,) = (path for path in SCRIPTS if path.stem == name)
     notebook = jupytext.read(script)
-    folder = tmp_path_factory.mktemp("notebook")
     with warnings.catch_warnings():
         # What the kernel's client warns of is no concern of ours; an error in a cell raises.
         warnings.simplefilter("ignore")
@@ -28,6 +26,16 @@ def executed(tmp_path_factory):
         )
         client.execute()
     return notebook
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    return execute("classify_a_simulated_field", tmp_path_factory.mktemp("notebook"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return execute("train_on_your_own_labels", tmp_path_factory.mktemp("notebook"))
 
 
 def outputs(notebook, kind):
@@ -61,3 +69,16 @@ def test_every_source_is_accounted_for(executed):
 def test_draws_its_figures_and_complains_of_nothing(executed):
     assert len(list(outputs(executed, "image/png"))) == 3
     assert list(outputs(executed, "stderr")) == []
+
+
+@pytest.mark.slow
+def test_five_lines_make_a_network_that_is_worth_something(trained):
+    text = "".join(outputs(trained, "stdout"))
+    assert "started from perseus-synthetic.safetensors" in text
+    assert re.search(r"200 rows = \d+ classified \+ 1 bad_image .*\b1 no_image", text), text
+    reached, trivial = re.search(r"other field: (.*)\n.*nonmember': +(.*)", text).groups()
+    assert float(reached) > float(trivial)
+    assert len(list(outputs(trained, "image/png"))) == 1
+    assert list(outputs(trained, "stderr")) == []
+    (recipe,) = (cell.source for cell in trained.cells if "recipe.write_text" in cell.source)
+    assert len(re.search(r'"""\\\n(.*)"""', recipe, re.DOTALL)[1].splitlines()) == 5

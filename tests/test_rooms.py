@@ -26,7 +26,12 @@ HEAVY = {
     "dask": ("run/cluster.py", "run/graph.py", "run/monitor.py"),
     "distributed": ("run/cluster.py", "run/graph.py", "run/monitor.py"),
     "bokeh": ("run/monitor.py", "run/survey_page.py"),
-    "matplotlib": ("run/figures.py", "run/sequence_figure.py", "training/evaluation/"),
+    "matplotlib": (
+        "run/figures.py",
+        "run/sequence_figure.py",
+        "run/explanation_figure.py",
+        "training/evaluation/",
+    ),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -346,7 +346,7 @@ def test_a_score_that_is_not_finite_is_a_reason_and_never_a_number(run, monkeypa
         scores = original(self, stamps)
         probability = scores.probability.copy()
         probability[:1] = np.nan
-        return Scores(probability, probability[:, 1], scores.p_image_err)
+        return Scores(probability, probability[:, 1], scores.p_image_err, scores.novelty)
 
     monkeypatch.setattr(TorchScorer, "score", broken)
     receipt = classify(run.write())

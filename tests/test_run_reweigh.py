@@ -174,13 +174,19 @@ def honest():
     return weighing().model_copy(update={"evidence": exact.model_copy(update={"weights": weights})})
 
 
+def within(prior, r0):
+    """Return the nodes of a prior, and their shares, that lie among the magnitudes of sources."""
+    nodes = zip(prior.magnitudes, prior.marginal_share, strict=True)
+    return [node for node in nodes if r0.min() <= node[0] <= r0.max()]
+
+
 def test_em_finds_the_shares_of_the_field_and_leaves_a_table_that_a_run_can_use(tmp_path):
     member, columns = field()
     path = write_catalog(tmp_path / "field.parquet", len(member), 3, honest(), columns)
     done = reweigh(path, Changes(prior="em"))
     prior = PriorTable.read(done.prior_path)
     assert prior.radii_deg == PERSEUS.radii_deg
-    for mag, share in zip(prior.magnitudes, prior.marginal_share, strict=True):
+    for mag, share in within(prior, columns["r0"]):
         truth = member[np.abs(columns["r0"] - mag) < 0.5].mean()
         assert share == pytest.approx(truth, abs=0.04)
     changes = Changes(prior=str(done.prior_path), without=("position",))
@@ -198,8 +204,11 @@ def test_spectra_weighted_by_completeness_find_the_shares_of_the_field(tmp_path)
     columns |= {"ra": rng.uniform(49.5, 50.5, len(z)), "dec": rng.uniform(41, 42, len(z))}
     path = write_catalog(tmp_path / "field.parquet", len(member), 3, honest(), columns)
     prior = PriorTable.read(reweigh(path, Changes(prior="spectra")).prior_path)
-    expected = 1 / (1 + np.exp(0.8 * (np.array(prior.magnitudes) - 17)))
-    np.testing.assert_allclose(prior.marginal_share, expected, atol=0.06)
+    mag, share = np.array(within(prior, columns["r0"][taken])).T
+    assert len(mag) > 3
+    np.testing.assert_allclose(share, 1 / (1 + np.exp(0.8 * (mag - 17))), atol=0.06)
+    faint = columns["r0"].max() + 2
+    assert prior.marginal([faint]) == pytest.approx(PERSEUS.marginal([faint]))
     assert prior.star_share
     none = write_catalog(tmp_path / "none.parquet", 500, 4, None, {"z": np.full(500, np.nan)})
     with pytest.raises(RunError, match="no source has a redshift"):

@@ -274,6 +274,13 @@ def test_the_joint_beats_photometry_on_unseen_sky(made):
 
 
 def test_the_shipped_evidence_file_is_plain_toml():
-    path = Path(REPOSITORY) / "survey_classifier" / "membership" / "shipped" / "evidence" / "perseus.toml"
+    path = (
+        Path(REPOSITORY)
+        / "survey_classifier"
+        / "membership"
+        / "shipped"
+        / "evidence"
+        / "perseus.toml"
+    )
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     assert {"source", "image", "color", "stars", "weights", "metrics"} <= set(content)

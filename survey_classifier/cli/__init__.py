@@ -5,7 +5,8 @@ they do: each calls the function of the same name. Nothing heavy is imported bef
 """
 
 # Importing a module of verbs makes them known, in the order of ``--help``.
-from survey_classifier.cli import fields, mosaics, runs, training, evaluation, images, catalogs, evidence, spectra, colors  # noqa: F401, I001
+from survey_classifier.cli import fields, mosaics, runs, training, evaluation, images  # noqa: F401, I001
+from survey_classifier.cli import explaining, catalogs, evidence, spectra, colors  # noqa: F401
 from survey_classifier.cli.terminal import app, main
 
 __all__ = ["app", "main"]

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from survey_classifier.cli.terminal import app
+from survey_classifier.cli.terminal import Cluster, app
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "search"]
 
 
 @app.command()
@@ -48,8 +48,7 @@ def evaluate(
 ) -> None:
     """Compare scores with known classes, beside four simple baselines.
 
-    Example: survey-classifier evaluate out/demo/field/out --truth out/demo/field/truth.csv --out
-    out/evaluation
+    Example: survey-classifier evaluate out/run --truth truth.csv --out out/evaluation
     """
     from survey_classifier.training.evaluation.evaluate import evaluate as run_evaluate
     from survey_classifier.training.evaluation.settings import parse_columns, read_truth_file
@@ -66,3 +65,21 @@ def evaluate(
         say=typer.echo,
     )
     typer.echo(f"page: {done.page}")
+
+
+@app.command()
+def search(
+    settings: Annotated[
+        Path, typer.Argument(metavar="SEARCH", help="Search file (TOML): a recipe and a space.")
+    ],
+    cluster: Cluster = None,
+) -> None:
+    """Train trials of a recipe with other hyper-parameters, and compare them.
+
+    Example: survey-classifier search deploy/recipes/perseus-search.toml
+    """
+    from survey_classifier.training.search import search as run_search
+
+    found = run_search(settings, cluster, typer.echo)
+    typer.echo(f"trials: {found.table}")
+    typer.echo(f"best:   {found.best_recipe} ({found.best_value:.4f})")

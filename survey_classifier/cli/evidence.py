@@ -82,7 +82,8 @@ def reweigh(
     if columns is None:
         if (center, z_cluster, sigma, system) != (None, None, None, "sdss"):
             raise typer.BadParameter(
-                "a catalog of ours says these itself", param_hint="--center, --z-cluster, --sigma"
+                "a catalog of ours says these itself; they go with --columns",
+                param_hint="--system, --center, --z-cluster, --sigma",
             )
         with bars() as shown:
             done = run_reweigh(
@@ -99,7 +100,7 @@ def reweigh(
             where, mapping, weighing, changes, system=system, out=out, overwrite=overwrite
         )
     if done.prior_path is not None:
-        typer.echo(f"prior:   {done.prior_path}")
+        typer.echo(f"prior:   {done.prior_path} ({done.prior_source})")
     typer.echo(f"catalog: {done.path}")
     typer.echo(f"{done.n_rows} sources weighed")
 

@@ -16,15 +16,17 @@ __all__ = ["calibrate", "train"]
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe (TOML).")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Train a network on labeled stamps and write its checkpoint.
+    """Train a network on labeled stamps and write its checkpoint; go on where it was stopped.
 
     Example: survey-classifier train deploy/recipes/perseus-sdss.toml
+    Several GPUs: torchrun --nproc-per-node 4 -m survey_classifier.cli train RECIPE
     """
     from survey_classifier.training.fit import train as run_train
 
     with bars() as shown:
-        checkpoint = run_train(recipe, shown.of("train"))
+        checkpoint = run_train(recipe, shown.of("train"), device)
     typer.echo(f"checkpoint: {checkpoint}")
 
 

@@ -83,12 +83,12 @@ def _of_picture(
     name: str, content: bytes, frame: ImageFrame
 ) -> tuple[npt.NDArray[np.float32], float | None]:
     """Return the planes of a PNG or JPEG and its scale; a pixel that is all clear is unknown."""
+    values = _pixels(name, content)
     if frame.unit != "display":
         raise SourcesError(
             f"the image {name} holds display values, {frame.unit} is needed; give FITS files, or"
             " choose a checkpoint for display images"
         )
-    values = _pixels(name, content)
     n_plane, n_band = values.shape[2], len(frame.bands)
     has_opacity = n_plane == n_band + 1 and n_plane in (2, 4)
     if n_plane != n_band and not has_opacity:

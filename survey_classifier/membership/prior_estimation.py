@@ -10,6 +10,8 @@ ring the shift that makes the expected number of members the weighted one.
 From the field: the share that makes the evidence of its sources most likely, per bin of magnitude.
 That is where the expectation maximization of Saerens, Latinne & Decaestecker (2002, Neural
 Computation 14, 21) comes to rest; the likelihood has one maximum, which is found by bisection here.
+A share that was assumed before counts as `ASSUMED` sources, so that a bin of few or clear ones does
+not end at no members, or at nothing else.
 """
 
 from collections.abc import Sequence
@@ -32,6 +34,8 @@ JEFFREYS = 0.5
 """Of a member and of a nonmember, added to each bin."""
 LEAST_SHARE = 1e-5
 """A field's likelihood may be highest at no members at all; the share is kept above this."""
+ASSUMED = 2.0
+"""A share that was assumed before counts as so many sources of known class."""
 MAX_SHIFT = 10.0
 """Largest shift of log-odds by radius."""
 
@@ -136,11 +140,14 @@ class MemberShare:
     """Sources that it rests on."""
 
 
-def member_share(llr: npt.ArrayLike, galaxy: npt.ArrayLike = 1.0) -> MemberShare:
+def member_share(
+    llr: npt.ArrayLike, galaxy: npt.ArrayLike = 1.0, assumed: float | None = None
+) -> MemberShare:
     """Return the share of members that makes the evidence of a field's sources most likely.
 
     Maximizes sum ln(1 + pi g (L - 1)), L = exp(llr), which is where the expectation maximization of
-    Saerens et al. (2002, eq. 9) comes to rest.
+    Saerens et al. (2002, eq. 9) comes to rest; with an assumed share a, n (a ln pi + (1 - a)
+    ln(1 - pi)) is added, n = `ASSUMED`.
 
     Parameters
     ----------
@@ -149,6 +156,8 @@ def member_share(llr: npt.ArrayLike, galaxy: npt.ArrayLike = 1.0) -> MemberShare
     galaxy
         Probability of each that it is no star, shape (n,) or scalar: the share is that among
         galaxies. NaN: 1.
+    assumed
+        Share that was assumed before, inside (0, 1); None: nothing was.
 
     Raises
     ------
@@ -164,8 +173,14 @@ def member_share(llr: npt.ArrayLike, galaxy: npt.ArrayLike = 1.0) -> MemberShare
     limit = -np.log(MIN_PROBABILITY)
     gain = reach * np.expm1(np.clip(evidence, -limit, limit))
 
+    n_assumed = 0.0 if assumed is None else ASSUMED
+    guess = 0.5 if assumed is None else assumed
+
     def slope(log_odds: float) -> float:
-        return float((gain / (1 + float(expit(log_odds)) * gain)).sum())
+        """Return the derivative by the log-odds of the share."""
+        share = float(expit(log_odds))
+        told = float((gain / (1 + share * gain)).sum()) * share * (1 - share)
+        return told + n_assumed * (guess - share)
 
     low, high = float(logit(LEAST_SHARE)), float(logit(1 - LEAST_SHARE))
     if slope(low) <= 0:
@@ -177,6 +192,7 @@ def member_share(llr: npt.ArrayLike, galaxy: npt.ArrayLike = 1.0) -> MemberShare
     share = float(expit(best))
     # d(log-odds) = d(share) / (share (1 - share))
     information = ((gain / (1 + share * gain)) ** 2).sum() * (share * (1 - share)) ** 2
+    information += n_assumed * share * (1 - share)
     error = float(1 / np.sqrt(information)) if information > 0 else float("inf")
     return MemberShare(share, error, len(evidence))
 
@@ -187,6 +203,7 @@ def prior_from_field(
     magnitude_edges: Sequence[float],
     galaxy: npt.ArrayLike = 1.0,
     source: str = "the evidence of the field's own sources (Saerens et al. 2002)",
+    assumed: PriorTable | None = None,
 ) -> PriorTable:
     """Return the shares of members by magnitude that make a field's evidence most likely.
 
@@ -204,6 +221,8 @@ def prior_from_field(
         As for `member_share`.
     source
         Where the evidence comes from.
+    assumed
+        The shares that were assumed before, which count as `ASSUMED` sources in each bin.
 
     Raises
     ------
@@ -214,12 +233,16 @@ def prior_from_field(
     reach = np.broadcast_to(np.asarray(galaxy, dtype=np.float64), evidence.shape)
     overall = member_share(evidence, reach)
     bins = filled_bins(np.where(np.isfinite(evidence), bin_of(mag, magnitude_edges), -1))
-    found = [member_share(evidence[b], reach[b]) for b in bins]
+    nodes = [float(mag[b].mean()) for b in bins]
+    guess = [None] * len(nodes) if assumed is None else assumed.marginal(nodes).tolist()
+    found = [
+        member_share(evidence[b], reach[b], before) for b, before in zip(bins, guess, strict=True)
+    ]
     if not found:
         return PriorTable.constant(overall.share).model_copy(update={"source": source})
     return PriorTable(
         source=source,
-        magnitudes=tuple(float(mag[b].mean()) for b in bins),
+        magnitudes=tuple(nodes),
         marginal_share=tuple(each.share for each in found),
         marginal_err=tuple(min(each.err, MAX_SHIFT) for each in found),
         overall=overall.share,

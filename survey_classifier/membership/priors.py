@@ -27,6 +27,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 SHIPPED = Path(__file__).parent / "shipped" / "priors"
+REACH_MAG = 1.0
+"""Beyond its outer nodes an estimate says something for so many magnitudes, less and less."""
 EVEN = 0.5
 """Share of stars where a table says nothing of them."""
 
@@ -132,6 +134,40 @@ class PriorTable(Settings):
         return self.model_copy(
             update={"radii_deg": other.radii_deg, "share": tuple(_values(row) for row in share)}
         )
+
+    def beyond(self, other: "PriorTable") -> "PriorTable":
+        """Return this table with the shares of another at magnitudes that it does not reach.
+
+        From `REACH_MAG` beyond the outer nodes on, shares are those of the other; in between the
+        log-odds go from one to the other.
+
+        Parameters
+        ----------
+        other
+            Holds where this one says nothing.
+        """
+        low, high = self.magnitudes[0] - REACH_MAG, self.magnitudes[-1] + REACH_MAG
+        brighter = (*(m for m in other.magnitudes if m < low), low)
+        fainter = (high, *(m for m in other.magnitudes if m > high))
+
+        def shares(nodes: tuple[float, ...]) -> tuple[float, ...]:
+            return _values(other.marginal(np.array(nodes)))
+
+        def rows(nodes: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+            radii = np.array(self.radii_deg)
+            return tuple(_values(other.at(np.full(len(radii), m), radii)) for m in nodes)
+
+        update: dict[str, object] = {
+            "magnitudes": (*brighter, *self.magnitudes, *fainter),
+            "marginal_share": (*shares(brighter), *self.marginal_share, *shares(fainter)),
+            "marginal_err": (),
+            "star_share": (),
+        }
+        if self.radii_deg:
+            update["share"] = (*rows(brighter), *self.share, *rows(fainter))
+        reach = f"r = {self.magnitudes[0]:.2f} to {self.magnitudes[-1]:.2f}"
+        update["source"] = f"{reach}: {self.source}; beyond: {other.source}"
+        return self.model_copy(update=update)
 
     @property
     def knows_magnitude(self) -> bool:

@@ -92,16 +92,18 @@ def selection(p: npt.ArrayLike, cut: float, seed: int = 0) -> Selection:
     chosen = probability[probability >= cut]
     members, inside = float(probability.sum()), float(chosen.sum())
     purity, completeness = _bootstrap(probability, cut, np.random.default_rng(seed))
+    expected = inside / len(chosen) if len(chosen) else float("nan")
+    found = inside / members if members > 0 else float("nan")
     return Selection(
         n=len(probability),
         n_selected=len(chosen),
         members=members,
         members_selected=inside,
         members_err=float(np.sqrt((chosen * (1 - chosen)).sum())),
-        purity=inside / len(chosen) if len(chosen) else float("nan"),
-        purity_interval=purity,
-        completeness=inside / members if members > 0 else float("nan"),
-        completeness_interval=completeness,
+        purity=expected,
+        purity_interval=_around(expected, purity),
+        completeness=found,
+        completeness_interval=_around(found, completeness),
     )
 
 
@@ -171,6 +173,12 @@ def _interval(values: Floats) -> Interval:
         return UNKNOWN
     low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def _around(value: float, interval: Interval) -> Interval:
+    """Return an interval that holds its value: of few sources most fields are all of one kind."""
+    low, high = interval
+    return min(low, value), max(high, value)
 
 
 def _wilson(hits: int, n: int) -> Interval:

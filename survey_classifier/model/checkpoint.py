@@ -130,8 +130,7 @@ def load_network(path: Path, expected_digest: str | None = None) -> "tuple[Netwo
 
     See `load_checkpoint`.
     """
-    network, card, _ = load_checkpoint(path, expected_digest)
-    return network, card
+    return load_checkpoint(path, expected_digest)[:2]
 
 
 def load_checkpoint(

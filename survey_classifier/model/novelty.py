@@ -5,10 +5,11 @@ knows of a stamp (``network``) or the fit to a training set (``training.novelty`
 
 A network knows a stamp early, by the mean of its first maps, and late, by the features that its
 head sees. In each a stamp has a Mahalanobis distance from the training objects (Lee et al. 2018,
-NeurIPS, p. 7167, who take several depths too). What matters for classes is seen late, and much is
-lost on the way there: bands in a wrong order, or the color of the sky, show early. A distance counts
-as the share of objects farther out, among objects that the network had not seen, and of the two
-the one that is odder. The share of that, as two chances are taken, is what is given.
+NeurIPS, p. 7167, who take several depths too). On the way to the head much is lost that does not
+matter for the classes: bands in a wrong order, or a sky of a wrong color, show early and hardly
+late. A distance counts by the share of training objects that are farther out, in the eyes of
+networks that had not seen them. Of the two the odder one is taken, and as that is the worse of
+two chances, what is given is the share of objects that are odder still.
 """
 
 from typing import Self
@@ -71,7 +72,7 @@ class Tail(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return the levels of values, ``(n,)`` each, in float64."""
         value, level = self.value.double(), self.level.double()
-        right = torch.searchsorted(value, values, right=True).clamp(1, N_KNOT - 1)
+        right = torch.searchsorted(value, values.contiguous(), right=True).clamp(1, N_KNOT - 1)
         left = right - 1
         beyond = values > value[-1]
         # The last knots lean on single objects: the line goes through the middle one.

@@ -1,12 +1,10 @@
 """Scoring stamps: the seam between a run and whatever network it uses.
 
-Owns devices, batches, the views that a score is averaged over, and what becomes of memory that
-does not suffice. Does not own the input's making (``inputs``) or what a probability means for
-the field (``membership.probability``).
+Owns batches, and what becomes of memory that does not suffice. Does not own devices (``devices``),
+the input's making (``inputs``), the views that a score is averaged over (``views``), what novelty
+is (``novelty``) or what a probability means for the field (``membership.probability``).
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -17,13 +15,16 @@ import torch
 
 from survey_classifier.errors import CheckpointError, RunError
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import load_network
+from survey_classifier.model.checkpoint import load_checkpoint
+from survey_classifier.model.devices import choose_device, full_float32
 from survey_classifier.model.inputs import SCALE_TOLERANCE, to_network_input
 from survey_classifier.model.network import Network
+from survey_classifier.model.novelty import Novelty
 from survey_classifier.model.resnet import fuse_norms
+from survey_classifier.model.views import oriented
 from survey_classifier.stamps import Stamps
 
-__all__ = ["Scorer", "Scores", "TorchScorer", "choose_device", "oriented"]
+__all__ = ["Scorer", "Scores", "Seen", "TorchScorer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,27 @@ class Scores:
     """``(n,)``: the probability of the class ``member``."""
     p_image_err: npt.NDArray[np.float32]
     """``(n,)``: standard deviation (of the population) of it over the views, NaN for one view."""
+    novelty: npt.NDArray[np.float32]
+    """``(n,)``: see `Novelty`; NaN also where the checkpoint holds nothing to tell it by."""
 
     def __post_init__(self) -> None:
         n = len(self.probability)
-        if self.p_image.shape != (n,) or self.p_image_err.shape != (n,):
-            raise ValueError(
-                f"scores of {n} stamps can't have p_image {self.p_image.shape}"
-                f" and p_image_err {self.p_image_err.shape}"
-            )
+        for name in ("p_image", "p_image_err", "novelty"):
+            shape = getattr(self, name).shape
+            if shape != (n,):
+                raise ValueError(f"scores of {n} stamps can't have {name} {shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a network makes of n stamps, before any of it is turned into a probability."""
+
+    logits: npt.NDArray[np.float32]
+    """``(n, view, class)``; NaN where the network would see no valid pixel."""
+    early: npt.NDArray[np.float32]
+    """``(n, n_early)``: what it knows early, mean over the views."""
+    late: npt.NDArray[np.float32]
+    """``(n, feature)``: what its head sees, mean over the views."""
 
 
 class Scorer(Protocol):
@@ -68,36 +82,6 @@ class Scorer(Protocol):
         """Return the scores of stamps, in their order."""
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of a name; ``auto`` is a CUDA device where there is one, else the CPU.
-
-    Raises
-    ------
-    RunError
-        If the name means no device of this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RunError(f"there is no device {name!r}; use 'auto', 'cpu' or 'cuda'") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RunError(f"the device {name!r} needs a CUDA device and there is none; use 'auto'")
-    return device
-
-
-def oriented(x: torch.Tensor, n_views: int) -> Iterator[torch.Tensor]:
-    """Yield the first ``n_views`` orientations of the square, ``(n, channel, y, x)`` each.
-
-    In the order: as it is, half a turn, quarter turns, then the same mirrored; so that two views
-    are the pair that differs most, four are the rotations and eight are all.
-    """
-    for view in range(n_views):
-        turned = torch.rot90(x, (0, 2, 1, 3)[view % 4], dims=(2, 3))
-        yield turned if view < 4 else turned.flip(3)
-
-
 class TorchScorer:
     """Scores with a network on one device, in float32.
 
@@ -111,10 +95,17 @@ class TorchScorer:
         Where to compute.
     batch_size
         Stamps at once; halved for good whenever a CUDA device runs out of memory.
+    novelty
+        What tells how unlike the training a stamp is, if there is such a thing.
     """
 
     def __init__(
-        self, network: Network, card: ModelCard, device: torch.device, batch_size: int = 256
+        self,
+        network: Network,
+        card: ModelCard,
+        device: torch.device,
+        batch_size: int = 256,
+        novelty: Novelty | None = None,
     ) -> None:
         fuse_norms(network)
         # torch's annotations leave out this overload of Module.to.
@@ -122,6 +113,7 @@ class TorchScorer:
         self._card = card
         self._device = device
         self._batch_size = batch_size
+        self._novelty = novelty
 
     @classmethod
     def load(
@@ -151,8 +143,8 @@ class TorchScorer:
         RunError
             If there is no such device.
         """
-        network, card = load_network(path, expected_digest)
-        return cls(network, card, choose_device(device), batch_size)
+        network, card, novelty = load_checkpoint(path, expected_digest)
+        return cls(network, card, choose_device(device), batch_size, novelty)
 
     @property
     def card(self) -> ModelCard:
@@ -179,19 +171,38 @@ class TorchScorer:
         RunError
             If the device has no memory for even one stamp.
         """
+        seen = self.look(stamps)
+        return _scores(seen.logits, self._novelty_of(seen), self._card)
+
+    def look(self, stamps: Stamps) -> Seen:
+        """Return what the network makes of stamps, in their order; see `score`."""
         order = self._band_order(stamps)
-        n, n_views = len(stamps), self._card.n_views
-        logits = np.full((n, n_views, len(self._card.classes)), np.nan, dtype=np.float32)
+        n, n_class = len(stamps), len(self._card.classes)
+        n_early, n_late = self._network.n_early, self._network.head.in_features
+        seen = Seen(
+            np.empty((n, self._card.n_views, n_class), dtype=np.float32),
+            np.empty((n, n_early), dtype=np.float32),
+            np.empty((n, n_late), dtype=np.float32),
+        )
         start = 0
         while start < n:
             rows = slice(start, min(start + self._batch_size, n))
             try:
-                logits[rows] = self._logits(stamps, rows, order)
+                self._fill(seen, stamps, rows, order)
             except torch.cuda.OutOfMemoryError as error:
                 self._halve_batch(error)
             else:
                 start = rows.stop
-        return _scores(logits, self._card)
+        return seen
+
+    def _novelty_of(self, seen: Seen) -> npt.NDArray[np.float32]:
+        """Return the novelty of stamps, shape ``(n,)``."""
+        if self._novelty is None:
+            return np.full(len(seen.logits), np.nan, dtype=np.float32)
+        with torch.inference_mode():
+            novelty = self._novelty(torch.from_numpy(seen.early), torch.from_numpy(seen.late))
+        level: npt.NDArray[np.float32] = novelty.float().numpy()
+        return level
 
     def _band_order(self, stamps: Stamps) -> list[int]:
         """Return the index of each of the card's bands in the stamps."""
@@ -208,20 +219,23 @@ class TorchScorer:
             )
         return [stamps.bands.index(band) for band in card.bands]
 
-    def _logits(self, stamps: Stamps, rows: slice, order: list[int]) -> npt.NDArray[np.float32]:
-        """Return the logits ``(n, view, class)`` of some rows."""
+    def _fill(self, seen: Seen, stamps: Stamps, rows: slice, order: list[int]) -> None:
+        """Fill in what the network makes of some rows."""
         flux = torch.from_numpy(stamps.flux[rows][:, order]).to(self._device)
         offset = torch.from_numpy(stamps.offset_px[rows]).to(self._device)
-        with torch.inference_mode(), _full_float32():
+        with torch.inference_mode(), full_float32():
             x = to_network_input(flux, offset, stamps.scale_arcsec, self._card)
             views = [
-                self._network(view.contiguous(memory_format=torch.channels_last))
+                self._network.forward_summaries(view.contiguous(memory_format=torch.channels_last))
                 for view in oriented(x, self._card.n_views)
             ]
+            early, late = (torch.stack(each, dim=1) for each in zip(*views, strict=True))
+            logits = self._network.forward_head(late)
             blind = (x[:, -1] == 0).all(dim=(1, 2))  # no pixel is valid in every band
-            logits = torch.stack(views, dim=1).masked_fill(blind[:, None, None], torch.nan)
-        known: npt.NDArray[np.float32] = logits.cpu().numpy()
-        return known
+            parts = logits, early.mean(dim=1), late.mean(dim=1)
+        for into, part in zip((seen.logits, seen.early, seen.late), parts, strict=True):
+            into[rows] = part.cpu().numpy()
+            into[rows][blind.cpu().numpy()] = np.nan
 
     def _halve_batch(self, error: torch.cuda.OutOfMemoryError) -> None:
         """Make batches half as large, or give up if they are of one stamp."""
@@ -234,18 +248,9 @@ class TorchScorer:
         torch.cuda.empty_cache()
 
 
-@contextlib.contextmanager
-def _full_float32() -> Iterator[None]:
-    """Keep cuDNN from rounding float32 to TF32: a score must not depend on the device."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed
-
-
-def _scores(logits: npt.NDArray[np.float32], card: ModelCard) -> Scores:
+def _scores(
+    logits: npt.NDArray[np.float32], novelty: npt.NDArray[np.float32], card: ModelCard
+) -> Scores:
     """Return the scores of logits ``(n, view, class)``."""
     finite = np.asarray(np.isfinite(logits).all(axis=(1, 2)))
     known = np.where(finite[:, None, None], logits, 0.0).astype(np.float64) / card.temperature
@@ -254,7 +259,12 @@ def _scores(logits: npt.NDArray[np.float32], card: ModelCard) -> Scores:
     probability[~finite] = np.nan
     spread[~finite | (card.n_views == 1)] = np.nan
     probability32 = probability.astype(np.float32)
-    return Scores(probability32, probability32[:, card.member_index], spread.astype(np.float32))
+    return Scores(
+        probability32,
+        probability32[:, card.member_index],
+        spread.astype(np.float32),
+        np.where(finite, novelty, np.float32(np.nan)),
+    )
 
 
 def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from survey_classifier.catalog.parts import done_parts
 from survey_classifier.errors import CatalogError, ConfigError, RunError, RunMismatchError
 from survey_classifier.files import remove_leftovers, write_text
-from survey_classifier.model.scorer import choose_device
+from survey_classifier.model.devices import choose_device
 from survey_classifier.run.config import ClusterSettings, RunConfig
 from survey_classifier.run.plan import Plan
 

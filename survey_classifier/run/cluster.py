@@ -8,12 +8,14 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, as_completed
 from distributed.cfexecutor import ClientExecutor
 from distributed.scheduler import KilledWorker
 
@@ -24,7 +26,7 @@ from survey_classifier.run.config import ClusterSettings
 from survey_classifier.run.survey_messages import SCORER
 from survey_classifier.words import counted
 
-__all__ = ["RETRIES", "check_memory", "ingest_executor", "open_client"]
+__all__ = ["RETRIES", "Workers", "check_memory", "ingest_executor", "open_client", "open_workers"]
 
 MONITOR = "survey_classifier.run.monitor"
 OPENMP = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -211,3 +213,85 @@ def _check_shards(client: Client, n_bytes: int) -> None:
                 f"{worker['nthreads']} threads need {need / 2**30:.1f} GiB for a shard each; "
                 "start it with fewer --nthreads or more --memory-limit"
             )
+
+
+class Workers:
+    """Where calls that take minutes are made, one at a time in each process.
+
+    Parameters
+    ----------
+    client
+        A cluster; None for this very process.
+    n
+        How many calls are made at once.
+    """
+
+    def __init__(self, client: Client | None, n: int) -> None:
+        self.n = n
+        self._client = client
+        self._done = as_completed() if client is not None else None
+        self._keys: dict[str, int] = {}
+        self._waiting: list[tuple[int, Callable[[], Any]]] = []
+
+    def submit(self, number: int, function: Callable[[Any], Any], argument: object) -> None:
+        """Have a call made; its number tells it from others."""
+        if self._client is None or self._done is None:
+            self._waiting.append((number, partial(function, argument)))
+            return
+        future = self._client.submit(function, argument, pure=False, retries=RETRIES)
+        self._keys[future.key] = number
+        self._done.add(future)
+
+    def next_done(self) -> tuple[int, Any]:
+        """Wait for any of the calls and return its number and result.
+
+        Raises
+        ------
+        ClusterError
+            If the worker was lost.
+        """
+        if self._done is None:
+            number, call = self._waiting.pop(0)
+            return number, call()
+        future = next(self._done)
+        try:
+            return self._keys.pop(future.key), future.result()
+        except (KilledWorker, CancelledError) as error:
+            raise ClusterError(
+                f"a worker was lost ({error}), out of memory perhaps; run it again with fewer"
+                " workers: what is finished stays"
+            ) from error
+
+
+@contextmanager
+def open_workers(kind: str, n_workers: int) -> Iterator[Workers]:
+    """Start worker processes of a thread each, or join a scheduler, and leave it at the end.
+
+    Parameters
+    ----------
+    kind
+        ``serial``, ``local`` or a scheduler's address.
+    n_workers
+        Processes of a local cluster.
+
+    Raises
+    ------
+    ClusterError
+        If there is no such cluster.
+    """
+    if kind == "serial":
+        yield Workers(None, 1)
+    elif kind == "local":
+        with _quiet_start():
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield Workers(client, n_workers)
+    else:
+        with _connect(kind, scores=False) as client:
+            yield Workers(client, max(1, len(client.scheduler_info(n_workers=-1)["workers"])))

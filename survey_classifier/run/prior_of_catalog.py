@@ -2,7 +2,7 @@
 
 Owns what is read and in which bins. Does not own the estimates (``membership.prior_estimation``).
 The share of stars stays that of the prior that the catalog was made with, and for ``em`` the radial
-profile too.
+profile too; so do the shares at magnitudes that the estimate does not reach.
 """
 
 from collections.abc import Iterable, Mapping
@@ -69,8 +69,13 @@ def _by_field(groups: Iterable[Columns], weighing: Weighing) -> PriorTable:
     if not llr or not sum(map(len, llr)):
         raise RunError("no source is classified: em has no evidence to estimate a prior from")
     mag = np.concatenate(r0)
-    prior = prior_from_field(np.concatenate(llr), mag, _edges(mag), np.concatenate(galaxy))
-    return prior.with_stars(weighing.prior).with_profile(weighing.prior)
+    before = weighing.prior
+    prior = prior_from_field(
+        np.concatenate(llr), mag, _edges(mag), np.concatenate(galaxy), assumed=before
+    )
+    if np.isfinite(mag).any():
+        prior = prior.beyond(before)
+    return prior.with_stars(before).with_profile(before)
 
 
 def _by_spectra(groups: Iterable[Columns], weighing: Weighing) -> PriorTable:
@@ -96,7 +101,7 @@ def _by_spectra(groups: Iterable[Columns], weighing: Weighing) -> PriorTable:
     rings = np.concatenate([[0.0], rings[1:-1], [180.0]])
     cells = Completeness.of(r0, radius, has_z, _edges(r0[has_z]), rings.tolist(), galaxy)
     found = prior_from_spectra(r0[has_z], radius[has_z], member[has_z], cells)
-    return found.with_stars(weighing.prior)
+    return found.beyond(weighing.prior).with_stars(weighing.prior)
 
 
 def _galaxy(weighed: Weighed) -> Floats:

@@ -56,6 +56,8 @@ class Reweighed:
     n_rows: int
     prior_path: Path | None
     """The prior that was estimated, if one was."""
+    prior_source: str
+    """Where the prior comes from, and for which magnitudes."""
 
 
 def reweigh(
@@ -94,6 +96,11 @@ def reweigh(
         If a prior cannot be estimated.
     """
     path = catalog_of(where)
+    if path.suffix != ".parquet":
+        raise InputError(
+            f"{path} is no catalog of a run: give its .parquet or output folder, or say by "
+            "--columns what its columns are"
+        )
     target = unwritten(out or path.with_name(f"{path.stem}-reweighed.parquet"), path, overwrite)
     provenance = read_provenance(path)
     if not provenance.evidence:
@@ -119,7 +126,8 @@ def reweigh(
         lambda columns: _columns(columns, weighing.weigh(columns), others),
         progress,
     )
-    return Reweighed(target, n_rows, _written_prior(target, changes, weighing))
+    written = _written_prior(target, changes, weighing)
+    return Reweighed(target, n_rows, written, weighing.prior.source)
 
 
 def catalog_of(where: Path) -> Path:

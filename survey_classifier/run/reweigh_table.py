@@ -123,7 +123,7 @@ def reweigh_table(
     if changes.prior in ESTIMATES:
         prior = target.with_name(f"{target.stem}-prior.toml")
         write_text(prior, tomli_w.dumps(weighing.prior.model_dump(exclude_defaults=True)))
-    return Reweighed(target, n, prior)
+    return Reweighed(target, n, prior, weighing.prior.source)
 
 
 def _observed(table: RawTable, mapping: Mapping[str, str], system: str) -> dict[str, Floats]:

@@ -129,7 +129,8 @@ def failed_rows(context: TileContext, task: TileTask) -> pa.Table:
     """
     n = len(task.sources)
     unknown = np.full(n, np.nan, dtype=np.float32)
-    scores = Scores(np.full((n, len(context.classes)), np.nan, dtype=np.float32), unknown, unknown)
+    nothing = np.full((n, len(context.classes)), np.nan, dtype=np.float32)
+    scores = Scores(nothing, unknown, unknown, unknown)
     columns = _source_columns(task) | {
         "status": np.full(n, Status.TILE_FAILED.value, dtype=object),
         "flags": _table_flags(context, task),
@@ -146,6 +147,7 @@ def _only(scores: Scores, good: npt.NDArray[np.bool_]) -> Scores:
         np.where(good[:, None], scores.probability, np.float32(np.nan)),
         np.where(good, scores.p_image, np.float32(np.nan)),
         np.where(good, scores.p_image_err, np.float32(np.nan)),
+        np.where(good, scores.novelty, np.float32(np.nan)),
     )
 
 

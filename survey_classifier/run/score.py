@@ -99,6 +99,9 @@ def score(
 ) -> Scored:
     """Score images of sources: the table, row by row, with ``p_image``, its error and a status.
 
+    ``novelty`` is added where the checkpoint tells it, and ``p_image_NAME`` of each other class
+    where there are more than two.
+
     Parameters
     ----------
     checkpoint
@@ -176,12 +179,19 @@ def _names(card: ModelCard) -> list[str]:
     """Return the names of the new columns."""
     others = [name for name in card.classes if name != "member"]
     more = [f"p_image_{name}" for name in others] if len(card.classes) > TWO_CLASSES else []
+    if card.novelty is not None:
+        more.append("novelty")
     return ["p_image", "p_image_err", *more, "status"]
 
 
 def _columns(card: ModelCard, found: ImageScores) -> Columns:
     """Return the new columns."""
-    known = {"p_image": found.p_image, "p_image_err": found.p_image_err, "status": found.status}
+    known: Columns = {
+        "p_image": found.p_image,
+        "p_image_err": found.p_image_err,
+        "novelty": found.novelty,
+        "status": found.status,
+    }
     for index, name in enumerate(card.classes):
         known[f"p_image_{name}"] = found.probability[:, index]
     return {name: known[name] for name in _names(card)}

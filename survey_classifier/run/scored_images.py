@@ -52,6 +52,7 @@ class ImageScores:
         self.probability = np.full((n, n_class), np.nan, dtype=np.float32)
         self.p_image = np.full(n, np.nan, dtype=np.float32)
         self.p_image_err = np.full(n, np.nan, dtype=np.float32)
+        self.novelty = np.full(n, np.nan, dtype=np.float32)
         self.problems: dict[str, str] = {}
         """The first reason for each status of a row whose image can't be used."""
         self._scorer, self._archive, self._frame = scorer, archive, frame
@@ -138,4 +139,5 @@ class ImageScores:
         self.probability[known] = scores.probability[finite]
         self.p_image[known] = scores.p_image[finite]
         self.p_image_err[known] = scores.p_image_err[finite]
+        self.novelty[known] = scores.novelty[finite]
         self.status[rows] = status

@@ -116,7 +116,12 @@ def _scatter(scored: Scores, rows: np.ndarray, n: int) -> Scores:
         full[rows] = values
         return full
 
-    return Scores(spread(scored.probability), spread(scored.p_image), spread(scored.p_image_err))
+    return Scores(
+        spread(scored.probability),
+        spread(scored.p_image),
+        spread(scored.p_image_err),
+        spread(scored.novelty),
+    )
 
 
 def _histogram(rows: pa.Table) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.errors import SourcesError
+from survey_classifier.errors import MosaicError, SourcesError
 from survey_classifier.geometry import TileGrid
 from survey_classifier.model.card import DataDigest, ModelCard
 from survey_classifier.model.inputs import cut_size_px, pyramid_level, require_mosaic
@@ -104,9 +104,9 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
     SourcesError
         If a table or thumbnail can't be used, or a class has no object.
     MosaicError
-        If a store can't be opened.
+        If a store can't be opened or lacks a band.
     CheckpointError
-        If a store does not have the recipe's bands, unit or scale.
+        If a store has another unit, or a coarser scale.
     """
     labels: list[Labels] = []
     blocks: list[Stamps] = []
@@ -144,7 +144,13 @@ def _cut_block(
     if data.thumbnails is not None:
         return _cut_thumbnails(recipe, data.thumbnails, card, labels)
     mosaic = Mosaic.open(recipe.path(data.store))
-    require_mosaic(card, mosaic)
+    missing = [band for band in card.bands if band not in {known.name for known in mosaic.bands}]
+    if missing:
+        raise MosaicError(
+            f"the mosaic {mosaic.name} lacks the band {missing[0]!r} of [stretch] (it has"
+            f" {', '.join(band.name for band in mosaic.bands)}); ingest it, or leave it out there"
+        )
+    require_mosaic(card, mosaic, card.bands)
     origin = DataDigest(name=mosaic.name, sha256=mosaic.digest, n=0)
     return _cut_from_mosaic(mosaic, card, labels), origin
 
@@ -154,7 +160,7 @@ def _cut_thumbnails(
 ) -> tuple[Stamps, DataDigest]:
     """Return thumbnails as stamps, and what they came from."""
     path, names = recipe.path(settings.path), labels.thumb.tolist()
-    frame = ThumbnailFrame(settings.planes, settings.scale_arcsec, settings.source_px)
+    frame = ThumbnailFrame(settings.planes, settings.scale_arcsec, settings.source_px, recipe.unit)
     size_px = cut_size_px(card, frame.scale_arcsec, rotated=True) + MARGIN_PX
     stamps = read_thumbnails(path, names, frame, size_px)
     in_order = replace(

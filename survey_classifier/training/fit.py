@@ -81,13 +81,15 @@ def train(recipe_path: Path, progress: Progress | None = None, device: str = "au
     if judged is None:
         return recipe.checkpoint_path
     _write_predictions(recipe.predictions_path, data, judged, card)
+    novelty, novelty_fit = judged.novelty
     final = recipe.draft_card(
         temperature=judged.temperature,
+        novelty=novelty_fit,
         prevalence=data.prevalence,
         data=digests,
         metrics=judged.metrics,
     )
-    save_checkpoint(recipe.checkpoint_path, judged.network, final)
+    save_checkpoint(recipe.checkpoint_path, judged.network, final, novelty)
     shutil.rmtree(recipe.state_folder)
     return recipe.checkpoint_path
 

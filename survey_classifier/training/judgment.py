@@ -5,12 +5,14 @@ fit of one network (``optimize``), the figures (``evaluate``) or the files (``fi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from survey_classifier.model.card import NoveltyFit
 from survey_classifier.model.network import Network
+from survey_classifier.model.novelty import Novelty
 from survey_classifier.sources.sky import object_groups
 from survey_classifier.training.evaluate import (
     fit_temperature,
@@ -20,6 +22,7 @@ from survey_classifier.training.evaluate import (
     with_temperature,
 )
 from survey_classifier.training.fit_settings import SplitSettings
+from survey_classifier.training.novelty import fit_novelty, unseen_distances
 from survey_classifier.training.optimize import Task
 from survey_classifier.training.samples import Samples
 from survey_classifier.training.split import random_parts, strip_folds
@@ -42,6 +45,8 @@ class Judged:
 
     network: Network
     """The one that is kept."""
+    novelty: tuple[Novelty, NoveltyFit]
+    """What tells the novelty of stamps for it, calibrated on objects not seen."""
     temperature: float
     metrics: dict[str, float]
     """Figures, in words that say of what."""
@@ -75,18 +80,21 @@ def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     labels, rows = task.data.labels, task.data.for_training
     fold = strip_folds(labels.ra_deg[rows], labels.dec_deg[rows], split.axis, split.n_folds)
     probability = np.full((len(rows), len(task.card.classes)), np.nan)
+    distance = np.full((len(rows), 2), np.nan)
     for number in range(split.n_folds):
         held = fold == number
         network = fit(Samples.of(rows[~held], task.settings.angles_deg), f"fold-{number}")
         if task.team.leads:
             probability[held] = _score(task, network, rows[held])
+            distance[held] = unseen_distances(task, network, rows[~held], rows[held])
     final = fit(Samples.of(rows, task.settings.angles_deg), "final")
     if not task.team.leads:
         return None
     temperature = fit_temperature(probability, labels.label[rows])
     held_out = with_temperature(probability, temperature)
     metrics = _figures(task, rows, held_out, "out_of_fold")
-    judged = Judged(final, temperature, metrics, Samples.of(rows), fold, held_out)
+    novelty = fit_novelty(task, final, rows, distance)
+    judged = Judged(final, novelty, temperature, metrics, Samples.of(rows), fold, held_out)
     return _with_second_sample(task, judged)
 
 
@@ -130,7 +138,10 @@ def by_parts(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     held_out = with_temperature(scored[1], temperature)
     metrics = _figures(task, test.rows, held_out, "test")
     fold = np.zeros(len(test), dtype=np.int64)
-    judged = Judged(network, temperature, metrics, test, fold, held_out)
+    seen, unseen = (np.unique(of.rows) for of in (fitted, validation))
+    distance = unseen_distances(task, network, seen, unseen)
+    novelty = fit_novelty(task, network, seen, distance)
+    judged = Judged(network, novelty, temperature, metrics, test, fold, held_out)
     return _with_second_sample(task, judged)
 
 
@@ -141,16 +152,15 @@ def _with_second_sample(task: Task, judged: Judged) -> Judged:
         return judged
     raw = _score(task, judged.network, rows)
     probability = with_temperature(raw, judged.temperature)
-    return Judged(
-        judged.network,
-        judged.temperature,
-        judged.metrics | _figures(task, rows, probability, "second_sample"),
-        Samples(
+    return replace(
+        judged,
+        metrics=judged.metrics | _figures(task, rows, probability, "second_sample"),
+        samples=Samples(
             np.concatenate([judged.samples.rows, rows]),
             np.concatenate([judged.samples.angle_deg, np.full(len(rows), np.nan)]),
         ),
-        np.concatenate([judged.fold, np.full(len(rows), SECOND_SAMPLE)]),
-        np.concatenate([judged.probability, probability]),
+        fold=np.concatenate([judged.fold, np.full(len(rows), SECOND_SAMPLE)]),
+        probability=np.concatenate([judged.probability, probability]),
     )
 
 

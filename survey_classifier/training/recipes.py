@@ -68,16 +68,17 @@ class LabelColumns(Settings):
 
 
 class ThumbnailSettings(Settings):
-    """``thumbnails`` of ``[[data]]``: small color images, one an object, all of one size."""
+    """``thumbnails`` of ``[[data]]``: small images, one an object."""
 
     path: str
-    """A folder or zip of PNG or JPEG images, north up."""
+    """A folder or zip of PNG, JPEG or, for a recipe in nJy, FITS images, north up."""
     planes: tuple[str, ...]
-    """Bands of the color planes, in the order of the file."""
+    """Bands of the planes in the order of the file, or names of a FITS file's HDUs."""
     scale_arcsec: Positive
     """Pixel scale."""
     source_px: tuple[NotNegative, NotNegative]
-    """Where the source is: x from the left and y from the top, first pixel 0."""
+    """Where the source is: x from the left and y from the file's first row (the top of PNG and
+    JPEG, the bottom of FITS), first pixel 0."""
 
 
 class DataSettings(Settings):

@@ -55,7 +55,7 @@ def batches(
 
     Where all weigh the same, each is shown once, in batches as equal as can be: a batch norm
     can't do with a single object. Else each batch is a systematic sample (Madow & Madow 1944)
-    of all in random order: every batch holds each weight's share, up to one object.
+    of all in random order: no sample strays by one from its share of the batch.
 
     Parameters
     ----------

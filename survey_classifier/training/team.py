@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from survey_classifier.errors import RunError
-from survey_classifier.model.scorer import choose_device
+from survey_classifier.model.devices import choose_device
 
 __all__ = ["Team", "gathered_team"]
 

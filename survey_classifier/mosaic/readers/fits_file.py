@@ -17,7 +17,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
-from survey_classifier.errors import MosaicError
+from survey_classifier.errors import MosaicError, SurveyClassifierError
 from survey_classifier.mosaic.readers.unpack import byte_stream
 
 __all__ = [
@@ -33,8 +33,10 @@ __all__ = [
 ]
 
 N_SAMPLES, SAMPLE_BYTES = 32, 2**16
-BY_DAMAGE = (ValueError, TypeError, LookupError, AttributeError)
-"""What astropy stumbles with over damaged headers; a fault of ours has these types, too."""
+FITS_ERRORS = (OSError, VerifyError, AstropyUserWarning)
+"""What astropy says of a damaged file. It also stumbles over one with errors of any type, as its
+unpackers of tiles do; a fault of ours has these types, too."""
+NOT_BY_DAMAGE = (FileNotFoundError, IsADirectoryError, SurveyClassifierError, MemoryError)
 
 
 @contextmanager
@@ -99,10 +101,10 @@ def _sound(path: Path) -> Iterator[None]:
     """Turn what astropy says of a damaged file into our error."""
     try:
         yield
-    except (FileNotFoundError, IsADirectoryError):
+    except NOT_BY_DAMAGE:
         raise
-    except (OSError, VerifyError, AstropyUserWarning, *BY_DAMAGE) as error:
-        if isinstance(error, BY_DAMAGE) and not _is_of_astropy(error):
+    except Exception as error:
+        if not (isinstance(error, FITS_ERRORS) or _is_of_astropy(error)):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         reason = f"a header lacks {reason}" if isinstance(error, KeyError) else reason

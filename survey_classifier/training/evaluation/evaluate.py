@@ -125,8 +125,10 @@ def _setting(scores: Scores, judged: Judged, truth: TruthFile) -> Setting:
     tables = {data.name: truth.path(data.table) for data in truth.data}
     digests = {path.name: table_digest(path) for path in tables.values()}
     seen_tables = [] if scores.run is None else _trained_on(scores.run, digests)
-    if judged.by_network:
+    if judged.split == "folds":
         seen = "No score is of an object that its network had seen: they are out of fold."
+    elif judged.split == "part":
+        seen = "All scores are of one part of the split; if it was leaky, it leaks here, too."
     elif seen_tables:
         seen = (
             f"The network was trained on objects of {', '.join(seen_tables)}: figures are "

@@ -27,6 +27,9 @@ __all__ = ["Judged", "Match", "join"]
 
 Floats = npt.NDArray[np.float64]
 Match = Literal["id", "position"]
+Split = Literal["folds", "part", "unknown"]
+"""``folds``: each score is of a network that had not seen the object's fold. ``part``: all are of
+one part of the objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,8 @@ class Judged:
     """Probabilities by column."""
     fold: npt.NDArray[np.int64]
     """Part of the sky, for what is fitted beside the scores."""
-    by_network: bool
-    """Whether the folds are those of the network, so that no score is of an object it had seen."""
+    split: Split
+    """What the scores' table says of their split."""
     n_unscored: dict[str, int]
     """By true class the objects without a score."""
 
@@ -88,13 +91,25 @@ def join(truth: Truth, scores: Scores, file: TruthFile, match: Match) -> Judged:
         what = "no member" if n_member == 0 else "members only"
         raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
     rows = row[kept]
+    fold, split = _folds(found, scores, rows, file)
     return Judged(
         _with_photometry(found, scores, rows),
         {name: p[rows] for name, p in scores.p.items()},
-        _strips(found, file) if scores.fold is None else scores.fold[rows],
-        scores.fold is not None,
+        fold,
+        split,
         {name: int((truth.true_class[lost] == name).sum()) for name in CLASSES},
     )
+
+
+def _folds(
+    truth: Truth, scores: Scores, rows: npt.NDArray[np.intp], file: TruthFile
+) -> tuple[npt.NDArray[np.int64], Split]:
+    """Return the fold of each object: the scores' own, or else a strip of the sky."""
+    if scores.fold is None:
+        return _strips(truth, file), "unknown"
+    fold = scores.fold[rows]
+    # With one part only, nothing would be left to fit what is put beside the scores.
+    return (fold, "folds") if len(np.unique(fold)) > 1 else (_strips(truth, file), "part")
 
 
 def _rows_by_id(truth: Truth, scores: Scores) -> npt.NDArray[np.intp]:

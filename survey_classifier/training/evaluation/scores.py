@@ -73,8 +73,8 @@ def read_scores(path: Path, id_name: str | None = None, p_names: Sequence[str] =
     ConfigError
         If the folder is none of a run.
     SourcesError
-        If the table can't be read, lacks a column, has an id twice, or a score is not inside 0
-        to 1.
+        If the table can't be read, lacks a column, has an id twice without being written by
+        ``train``, or a score is not inside 0 to 1.
     """
     run = read_run(path / "run.toml") if path.is_dir() else None
     file = path if run is None else run.catalog_path
@@ -92,10 +92,10 @@ def read_scores(path: Path, id_name: str | None = None, p_names: Sequence[str] =
     table = read_table(file, [ids, *probabilities, *there, *magnitudes])
     column = {name: table.numbers(name) for name in there}
     unknown = np.full(len(table), np.nan)
-    return Scores(
+    found = Scores(
         file,
         run,
-        _unique(table, ids),
+        table.text(ids),
         table.angles_deg("ra") if "ra" in there else unknown,
         table.angles_deg("dec") if "dec" in there else unknown,
         {name: _probability(table, name) for name in probabilities},
@@ -105,6 +105,7 @@ def read_scores(path: Path, id_name: str | None = None, p_names: Sequence[str] =
         column.get("delta_rs_err", unknown),
         _photometry({band: table.numbers(f"{MAGNITUDE}{band}") for band in bands}),
     )
+    return _each_once(found, ids)
 
 
 def _chosen(
@@ -119,16 +120,32 @@ def _chosen(
     raise SourcesError(f"{file} has neither {' nor '.join(usual)}: name a column with {option}")
 
 
-def _unique(table: RawTable, name: str) -> npt.NDArray[np.object_]:
-    """Return the identifiers, each of which may stand once."""
-    ids = table.text(name)
-    unique, n_times = np.unique(ids.astype(str), return_counts=True)
-    if (n_times > 1).any():
+def _each_once(scores: Scores, id_name: str) -> Scores:
+    """Return one row an object: of the turned copies that ``train`` lists, the mean score."""
+    unique, first, copy_of = np.unique(
+        scores.object_id.astype(str), return_index=True, return_inverse=True
+    )
+    if len(unique) == len(scores):
+        return scores
+    if scores.fold is None:
+        twice = str(unique[np.bincount(copy_of) > 1][0])
         raise SourcesError(
-            f"{table.path} has {str(unique[n_times > 1][0])!r} in several rows of {name!r}; keep "
-            "one row an object"
+            f"{scores.path} has {twice!r} in several rows of {id_name!r}; keep one row an object"
         )
-    return ids
+    n_copy = np.bincount(copy_of)
+    return Scores(
+        scores.path,
+        scores.run,
+        scores.object_id[first],
+        scores.ra_deg[first],
+        scores.dec_deg[first],
+        {name: np.bincount(copy_of, p) / n_copy for name, p in scores.p.items()},
+        scores.fold[first],
+        scores.mag[first],
+        scores.delta_rs[first],
+        scores.delta_rs_err[first],
+        {name: values[first] for name, values in scores.photometry.items()},
+    )
 
 
 def _probability(table: RawTable, name: str) -> Floats:

@@ -1,0 +1,149 @@
+"""Random parts, and what it does to figures if copies of an object are in two of them."""
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from survey_classifier.errors import ConfigError, SourcesError
+from survey_classifier.model.checkpoint import read_card
+from survey_classifier.training.fit import train
+from survey_classifier.training.recipes import read_recipe
+from survey_classifier.training.split import random_parts
+
+N_OBJECT, N_SECOND = 64, 24
+RECIPE = """
+name = "chance"
+description = "noise, simulated"
+out = "out"
+unit = "display"
+network = { width = 16 }
+stamps = { stamp_arcsec = 3.2, stamp_px = 16, n_views = 1 }
+labels = { mapping = { 0 = "nonmember", 1 = "member" } }
+split = { kind = "random", leaky_split = LEAKY }
+[stretch]
+r = { softening = 100, maximum = 255 }
+g = { softening = 100, maximum = 255 }
+b = { softening = 100, maximum = 255 }
+[[data]]
+table = "second.csv"
+use = "test"
+columns = { id = "id", ra = "ra", dec = "dec", label = "label", thumb = "thumb" }
+[data.thumbnails]
+path = "t.zip"
+planes = ["r", "g", "b"]
+scale_arcsec = 0.2
+source_px = [9.5, 9.5]
+[[data]]
+table = "t.csv"
+columns = { id = "id", ra = "ra", dec = "dec", label = "label", thumb = "thumb" }
+[data.thumbnails]
+path = "t.zip"
+planes = ["r", "g", "b"]
+scale_arcsec = 0.2
+source_px = [9.5, 9.5]
+[fit]
+angles_deg = [45, 90, 135, 180, 225, 270, 315, 360]
+flip = false
+jitter_px = 0
+flux_scatter = 0
+epochs = 25
+batch_size = 32
+rate = 5e-3
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of thumbnails that look different, and labels that have nothing to do with it."""
+    folder = tmp_path_factory.mktemp("chance")
+    rng = np.random.default_rng(5)
+    label = rng.permutation(np.arange(N_OBJECT + N_SECOND) % 2)
+    with zipfile.ZipFile(folder / "t.zip", "w") as archive:
+        for number in range(N_OBJECT + N_SECOND):
+            image = np.clip(rng.normal(rng.uniform(40, 215, 3), 10, (20, 20, 3)), 0, 255)
+            file = io.BytesIO()
+            Image.fromarray(image.astype(np.uint8)).save(file, "PNG")
+            archive.writestr(f"{number}.png", file.getvalue())
+    tables = {"t.csv": range(N_OBJECT), "second.csv": range(N_OBJECT, N_OBJECT + N_SECOND)}
+    for name, numbers in tables.items():
+        with (folder / name).open("w", newline="") as table:
+            writer = csv.writer(table)
+            writer.writerow(["id", "ra", "dec", "label", "thumb"])
+            for number in numbers:
+                # Pairs of neighbors are one object: o0 and o1, o2 and o3, ...
+                ra = 50 + (number // 2) * 0.01 + (number % 2) * 1e-4
+                writer.writerow([f"o{number}", ra, 41, label[number - number % 2], f"{number}.png"])
+    return folder
+
+
+def trained(folder: Path, leaky: str) -> tuple[dict[str, float], list[dict[str, str]]]:
+    """Train by a recipe and give its figures and what it says of objects."""
+    path = folder / f"{leaky}.toml"
+    path.write_text(RECIPE.replace("LEAKY", leaky))
+    recipe = read_recipe(path)
+    metrics = read_card(train(path, device="cpu")).metrics
+    with recipe.predictions_path.open() as file:
+        return metrics, list(csv.DictReader(file))
+
+
+def test_copies_in_two_parts_turn_chance_into_skill(folder: Path) -> None:
+    """Labels are drawn at random: nothing can be learned but which object is which."""
+    honest, said = trained(folder, "false")
+    leaky, said_leaky = trained(folder, "true")
+    assert honest["accuracy_test"] < 0.65
+    assert leaky["accuracy_test"] > 0.75
+    # Of the second sample both know nothing.
+    assert honest["n_second_sample"] == leaky["n_second_sample"] == N_SECOND
+    assert max(honest["accuracy_second_sample"], leaky["accuracy_second_sample"]) <= 0.75
+    assert honest["n_test"] == leaky["n_test"] == N_OBJECT * 8 / 4
+    test = {row["id"] for row in said if row["fold"] == "0"}
+    assert len(test) == N_OBJECT / 4
+    assert {f"o{int(name[1:]) ^ 1}" for name in test} == test  # pairs stay together
+    assert len({row["id"] for row in said_leaky if row["fold"] == "0"}) > N_OBJECT / 2
+    second = [row["id"] for row in said if row["fold"] == "-1"]
+    assert second == [f"o{n}" for n in range(N_OBJECT, N_OBJECT + N_SECOND)]
+
+
+def test_parts_are_of_groups_and_of_the_shares_asked_for() -> None:
+    group = np.repeat(np.arange(160), 3)
+    part = random_parts(group, 0.25, 0.25, seed=1)
+    assert np.bincount(part[::3]).tolist() == [90, 30, 40]
+    assert (part.reshape(160, 3) == part[::3, None]).all()
+    np.testing.assert_array_equal(part, random_parts(group, 0.25, 0.25, seed=1))
+    assert (part != random_parts(group, 0.25, 0.25, seed=2)).any()
+    with pytest.raises(SourcesError, match="3 separate objects are too few"):
+        random_parts(np.arange(3), 0.25, 0.1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('kind = "random"', 'kind = "strips"'), ("angles_deg = [", "#")]
+)
+def test_only_random_parts_of_copies_can_leak(folder: Path, old: str, new: str) -> None:
+    path = folder / "wrong.toml"
+    path.write_text(RECIPE.replace("LEAKY", "true").replace(old, new))
+    with pytest.raises(ConfigError, match="leaky_split needs"):
+        read_recipe(path)
+
+
+def test_a_class_that_is_only_in_the_test_is_one_line(folder: Path) -> None:
+    """By strips too: all members may lie in one."""
+    with (folder / "t.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (folder / "lopsided.csv").open("w", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(rows[0])
+        writer.writerows(
+            [row["id"], row["ra"], row["dec"], int(n < 10), row["thumb"]]
+            for n, row in enumerate(rows)
+        )
+    path = folder / "lopsided.toml"
+    text = RECIPE.replace("LEAKY", "false").replace("t.csv", "lopsided.csv")
+    path.write_text(text.replace('kind = "random"', "n_folds = 2"))
+    with pytest.raises(SourcesError, match="no object of class 'member' is left") as caught:
+        train(path, device="cpu")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,249 @@
+"""Trainings that are interrupted, shared by processes, or begin with the weights of another."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from survey_classifier.errors import (
+    CheckpointError,
+    ConfigError,
+    RunError,
+    RunMismatchError,
+    SurveyClassifierError,
+)
+from survey_classifier.model.checkpoint import file_digest, load_network, read_card
+from survey_classifier.training.dataset import load_training_set
+from survey_classifier.training.fit import train
+from survey_classifier.training.optimize import Task, fit_network
+from survey_classifier.training.recipes import read_recipe
+from survey_classifier.training.samples import Samples
+from survey_classifier.training.state import FitState
+from survey_classifier.training.team import Team
+from tests.labeled_field import RECIPE, make_field
+
+EPOCHS = 3
+VIT = "\n[network]\narchitecture = 'vit'\nwidth = 8\n" \
+      "transformer = { patch_px = 8, depth = 1, n_heads = 2 }\n"  # fmt: skip
+
+
+class StoppedError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_field(tmp_path_factory.mktemp("field"))
+
+
+@pytest.fixture
+def recipe_path(folder: Path, tmp_path: Path) -> Iterator[Path]:
+    path = folder / f"{tmp_path.name}.toml"
+    path.write_text(RECIPE.format(out=tmp_path / "out", epochs=EPOCHS))
+    yield path
+    path.unlink()
+
+
+def edit(path: Path, *edits: tuple[str, str]) -> None:
+    text = path.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def interrupt(path: Path, after: int) -> None:
+    """Train until some epochs are done."""
+
+    def stop(n_done: int, _: int) -> None:
+        if n_done == after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(path, stop)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("after", [1, EPOCHS, EPOCHS + 2, 3 * EPOCHS])
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    recipe_path: Path, after: int, optimizer: str
+) -> None:
+    edit(recipe_path, ("seed = 3", f"seed = 3\noptimizer = '{optimizer}'"))
+    recipe = read_recipe(recipe_path)
+    whole = file_digest(train(recipe_path))
+    said = recipe.predictions_path.read_bytes()
+    recipe.checkpoint_path.unlink()
+    interrupt(recipe_path, after)
+    assert not recipe.checkpoint_path.exists()
+    progress: list[int] = []
+    assert file_digest(train(recipe_path, lambda done, _: progress.append(done))) == whole
+    assert recipe.predictions_path.read_bytes() == said
+    # What was done before is reported again, in the log too.
+    assert progress == list(range(1, 3 * EPOCHS + 1))
+    log = [line.split(",")[:2] for line in recipe.log_path.read_text().splitlines()[1:]]
+    assert log == [
+        [name, str(n + 1)] for name in ("fold-0", "fold-1", "final") for n in range(EPOCHS)
+    ]
+    assert not recipe.state_folder.exists()
+
+
+def test_nothing_that_is_done_is_fitted_again(recipe_path: Path) -> None:
+    interrupt(recipe_path, EPOCHS + 2)
+    folder = read_recipe(recipe_path).state_folder
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert sorted(before) == ["fold-0.safetensors", "fold-1.safetensors"]
+    interrupt(recipe_path, 2 * EPOCHS)
+    assert (folder / "fold-0.safetensors").stat().st_mtime_ns == before["fold-0.safetensors"]
+    assert (folder / "fold-1.safetensors").stat().st_mtime_ns > before["fold-1.safetensors"]
+
+
+def test_a_killed_process_goes_on(recipe_path: Path) -> None:
+    edit(recipe_path, (f"epochs = {EPOCHS}", "epochs = 40"))
+    recipe = read_recipe(recipe_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "survey_classifier.cli", "train", str(recipe_path)],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    state = recipe.state_folder / "fold-0.safetensors"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state.exists()
+    assert not recipe.checkpoint_path.exists()
+    with safe_open(state, "pt") as file:
+        n_done = len(json.loads(file.metadata()["reports"]))
+    assert 1 <= n_done < 3 * 40
+    interrupt(recipe_path, n_done + 1)
+
+
+def test_a_state_is_data_only(recipe_path: Path) -> None:
+    interrupt(recipe_path, 1)
+    path = read_recipe(recipe_path).state_folder / "fold-0.safetensors"
+    tensors = load_file(path)
+    assert {name.split(".")[0] for name in tensors} == {"weights", "optimizer", "random"}
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["random"])["bit_generator"] == "PCG64"
+    assert [report["epoch"] for report in json.loads(metadata["reports"])] == [1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("seed = 3", "seed = 4"), ("batch_size = 8", "batch_size = 9")]
+)
+def test_a_state_of_another_recipe_is_refused(recipe_path: Path, old: str, new: str) -> None:
+    interrupt(recipe_path, 1)
+    edit(recipe_path, (old, new))
+    with pytest.raises(RunMismatchError, match=r"fold-0.*another recipe.*delete its folder") as e:
+        train(recipe_path)
+    assert "\n" not in str(e.value)
+
+
+def test_a_state_that_is_cut_off_is_one_line(recipe_path: Path) -> None:
+    interrupt(recipe_path, 1)
+    path = read_recipe(recipe_path).state_folder / "fold-0.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(RunError, match=r"fold-0\.safetensors can't be read .*delete it") as e:
+        train(recipe_path)
+    assert "\n" not in str(e.value)
+
+
+def by_torchrun(path: Path, n_process: int) -> None:
+    """Train with several processes on this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               f"--nproc-per-node={n_process}", "-m", "survey_classifier.cli", "train",
+               str(path), "--device", "cpu"]  # fmt: skip
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_fit_the_network_of_one(recipe_path: Path) -> None:
+    """Layer norms don't mix objects, so the gradient of the shares is that of the batch."""
+    text = recipe_path.read_text()
+    recipe_path.write_text(text.replace("[network]\nwidth = 4\n", VIT.lstrip()))
+    recipe = read_recipe(recipe_path)
+    alone = load_network(train(recipe_path, device="cpu"))[0].state_dict()
+    said = np.loadtxt(recipe.predictions_path, delimiter=",", skiprows=1, usecols=(5, 6))
+    recipe.checkpoint_path.unlink()
+    by_torchrun(recipe_path, 2)
+    together = load_network(recipe.checkpoint_path)[0].state_dict()
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, atol=1e-4, rtol=1e-3)
+    again = np.loadtxt(recipe.predictions_path, delimiter=",", skiprows=1, usecols=(5, 6))
+    np.testing.assert_allclose(again, said, atol=1e-3)
+    log = recipe.log_path.read_text().splitlines()
+    assert len(log) == 1 + 3 * EPOCHS  # one process writes
+    assert not recipe.state_folder.exists()
+
+
+def test_a_batch_is_shared_by_as_many_as_it_feeds(recipe_path: Path) -> None:
+    edit(recipe_path, ("batch_size = 8", "batch_size = 3"))
+    recipe = read_recipe(recipe_path)
+    card = recipe.draft_card()
+    data = load_training_set(recipe, card)
+    task = Task(data, card, recipe.fit, Team(torch.device("cpu"), 0, 2), {})
+    state = FitState(recipe.state_folder / "final.safetensors", "")
+    with pytest.raises(ConfigError, match="batch_size 3 is too small for 2 processes"):
+        fit_network(task, Samples.of(data.for_training), state, lambda _: None)
+
+
+def test_a_training_starts_from_the_weights_of_another(recipe_path: Path) -> None:
+    base = train(recipe_path)
+    edit(recipe_path, ('name = "tiny"', 'name = "tuned"'), (f"epochs = {EPOCHS}", "epochs = 1"))
+    edit(recipe_path, ("rate = 1e-2", f"rate = 1e-12\nstart_from = '{base}'"))
+    tuned = train(recipe_path)
+    old, new = load_network(base)[0].state_dict(), load_network(tuned)[0].state_dict()
+    for name, value in old.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(new[name], value, atol=1e-7, rtol=0)
+    card = read_card(tuned)
+    assert ("tiny.safetensors", file_digest(base), 0) in [
+        (d.name, d.sha256, d.n) for d in card.data
+    ]
+
+
+def test_other_classes_get_a_new_head(recipe_path: Path) -> None:
+    base = train(recipe_path)
+    edit(recipe_path, ('name = "tiny"', 'name = "tuned"'), (f"epochs = {EPOCHS}", "epochs = 1"))
+    edit(recipe_path, ("rate = 1e-2", f"rate = 1e-12\nstart_from = '{base}'"))
+    edit(recipe_path, ("[labels]\n", "[labels]\nclasses = ['member', 'nonmember']\n"))
+    old = load_network(base)[0].state_dict()
+    new = load_network(train(recipe_path))[0].state_dict()
+    torch.testing.assert_close(new["stem.0.conv.weight"], old["stem.0.conv.weight"])
+    assert not torch.allclose(new["head.weight"], old["head.weight"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("perseus-sds", "did you mean 'perseus-sdss'"),
+        ("absent.safetensors", r"no checkpoint .*absent\.safetensors"),
+        ("perseus-sdss", "has width 32, the recipe tiny has 4"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_one_line(recipe_path: Path, start: str, message: str) -> None:
+    edit(recipe_path, ("seed = 3", f"seed = 3\nstart_from = '{start}'"))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        train(recipe_path)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, SurveyClassifierError)

@@ -11,8 +11,18 @@ from survey_classifier import cli
 from survey_classifier.errors import MosaicError, SourcesError, SurveyClassifierError
 from tests import small_run
 
-VERBS = ["demo", "simulate", "ingest", "inspect", "plan", "classify", "status", "publish", "train",
-         "explain"]
+VERBS = [
+    "demo",
+    "simulate",
+    "ingest",
+    "inspect",
+    "plan",
+    "classify",
+    "status",
+    "publish",
+    "train",
+    "explain",
+]
 
 
 @pytest.fixture(scope="module")

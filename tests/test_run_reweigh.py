@@ -6,16 +6,19 @@ import shutil
 import numpy as np
 import pytest
 from astropy.table import Table
+from typer.testing import CliRunner
 
 from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.parts import new_catalog
 from survey_classifier.catalog.read import column_names, read_columns, read_provenance
 from survey_classifier.catalog.rewrite import read_schema
 from survey_classifier.catalog.schema import build_schema
+from survey_classifier.cli import app
 from survey_classifier.errors import CatalogError, ConfigError, InputError, RunError, SourcesError
 from survey_classifier.membership.flags import Flag
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.weighing import Weighing
+from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
 from survey_classifier.run.classify import classify
 from survey_classifier.run.config import read_run
 from survey_classifier.run.purity import purity
@@ -264,6 +267,24 @@ def test_any_table_keeps_its_columns_and_gets_ours(tmp_path, suffix):
     assert column_names(again.path).count("p_member") == 1
 
 
+def test_scores_of_another_network_hold_its_own_share_of_members(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("p\n0.5\n0.9\n")
+    said = []
+    for options in ([], ["--checkpoint", "perseus-synthetic"]):
+        out = tmp_path / f"out-{len(options)}.parquet"
+        call = ["reweigh", str(path), "--columns", "p_image=p", "--out", str(out), *options]
+        done = CliRunner().invoke(app, call)
+        assert done.exit_code == 0, done.output
+        said.append((done.output, read_columns(out, ["llr_image"])["llr_image"]))
+    share = read_card(resolve_checkpoint("perseus-synthetic", tmp_path)).prevalence["member"]
+    logit = np.log([0.5 / 0.5, 0.9 / 0.1])
+    np.testing.assert_allclose(said[1][1], logit - np.log(share / (1 - share)), rtol=1e-6)
+    np.testing.assert_allclose(said[0][1], logit - np.log(0.0928 / 0.9072), rtol=1e-3)
+    assert "taken for those of perseus-sdss" in said[0][0]
+    assert "taken for" not in said[1][0]
+
+
 def test_a_table_with_magnitudes_gets_their_colors_and_its_reddening_off(tmp_path):
     content = table_of()
     ebv = np.full(500, 0.17)
@@ -290,6 +311,7 @@ def test_a_table_with_magnitudes_gets_their_colors_and_its_reddening_off(tmp_pat
     [
         (["p_image"], "give what=column"),
         (["ra=ra"], "lacks the score"),
+        (["p_image=p,ra=ra"], "both ra and dec"),
         (["p_image=p,redshift=z"], "no observation 'redshift'"),
         (["p_image=p,mag.=z"], "no observation 'mag.'"),
     ],
@@ -364,10 +386,6 @@ def test_purity_of_a_table_and_of_one_without_scores(tmp_path):
 
 
 def test_verbs_say_what_they_did(catalog, tmp_path):
-    from typer.testing import CliRunner
-
-    from survey_classifier.cli import app
-
     out = tmp_path / "x.parquet"
     runner = CliRunner()
     done = runner.invoke(app, ["reweigh", str(catalog), "--without", "color", "--out", str(out)])

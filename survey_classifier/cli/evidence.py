@@ -61,6 +61,13 @@ def reweigh(
             "p_image=score,ra=RA,dec=DEC,mag.g=g,mag.r=r,mag.z=z,ebv=EBV.",
         ),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="The network that its scores are of, a shipped name or a file; perseus-sdss. A "
+            "score holds the share of members that its network was trained with."
+        ),
+    ] = None,
     system: Annotated[str, typer.Option(help="Its photometric system.")] = "sdss",
     center: Annotated[
         str | None, typer.Option(metavar="RA,DEC", help="Its cluster's center; that of Perseus.")
@@ -80,10 +87,10 @@ def reweigh(
 
     changes = Changes(tuple(without or ()), prior, evidence)
     if columns is None:
-        if (center, z_cluster, sigma, system) != (None, None, None, "sdss"):
+        if (center, z_cluster, sigma, checkpoint, system) != (None, None, None, None, "sdss"):
             raise typer.BadParameter(
                 "a catalog of ours says these itself; they go with --columns",
-                param_hint="--system, --center, --z-cluster, --sigma",
+                param_hint="--checkpoint, --system, --center, --z-cluster, --sigma",
             )
         with bars() as shown:
             done = run_reweigh(
@@ -94,7 +101,9 @@ def reweigh(
             raise typer.BadParameter(
                 "another cluster than Perseus has another prior", param_hint="--prior"
             )
-        weighing = _weighing(center, z_cluster, sigma)
+        weighing = _weighing(center, z_cluster, sigma, checkpoint or "perseus-sdss")
+        if checkpoint is None:
+            typer.echo("scores are taken for those of perseus-sdss; --checkpoint names another")
         mapping = read_mapping(columns)
         done = reweigh_table(
             where, mapping, weighing, changes, system=system, out=out, overwrite=overwrite
@@ -141,28 +150,26 @@ def purity(
         typer.echo(f"table: {out}")
 
 
-def _weighing(center: str | None, z_cluster: float | None, sigma: float | None) -> "Weighing":
+def _weighing(
+    center: str | None, z_cluster: float | None, sigma: float | None, checkpoint: str
+) -> "Weighing":
     """Return how the evidence of a foreign table is weighed."""
     from survey_classifier.membership.evidence_model import EvidenceModel
     from survey_classifier.membership.priors import PriorTable
     from survey_classifier.membership.redshift import RedshiftCuts
     from survey_classifier.membership.weighing import Weighing
+    from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
 
-    cuts = RedshiftCuts()
-    if z_cluster is not None or sigma is not None:
-        z = cuts.z_cluster if z_cluster is None else z_cluster
-        # The window keeps its width in redshift about the cluster.
-        cuts = RedshiftCuts(
-            cluster_max_z=cuts.cluster_max_z + z - cuts.z_cluster,
-            z_cluster=z,
-            sigma_km_s=cuts.sigma_km_s if sigma is None else sigma,
-        )
-    place = (49.950667, 41.511696) if center is None else _center(center)
+    path = resolve_checkpoint(checkpoint, Path.cwd())
+    prevalence = read_card(path).prevalence
+    # As in a run: of another cluster no color is known to be its members'.
+    elsewhere = center is not None or z_cluster is not None
+    evidence = EvidenceModel.read("perseus").for_network(file_digest(path), prevalence)
     return Weighing(
-        evidence=EvidenceModel.read("perseus"),
+        evidence=EvidenceModel.plain(prevalence) if elsewhere else evidence,
         prior=PriorTable.read("perseus"),
-        center_deg=place,
-        cuts=cuts,
+        center_deg=(49.950667, 41.511696) if center is None else _center(center),
+        cuts=RedshiftCuts().moved(z_cluster, sigma),
     )
 
 

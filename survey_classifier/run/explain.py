@@ -149,7 +149,9 @@ def _explained(config: RunConfig, rows: Sequence[Row]) -> Iterator[tuple[Explain
     mosaics: dict[str, Mosaic] = {}
     for row in rows:
         sheet = row["tile"].rpartition(".")[0]
-        mosaic = mosaics.setdefault(sheet, mosaics.get(sheet) or cutter.mosaic_of(row))
+        if sheet not in mosaics:
+            mosaics[sheet] = cutter.mosaic_of(row)
+        mosaic = mosaics[sheet]
         stamps = cutter.cut(mosaic, row)
         (explanation,) = explain_stamps(network, card, stamps)
         arrows = directions(mosaic, (row["x"], row["y"]))

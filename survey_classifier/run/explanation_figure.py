@@ -47,8 +47,8 @@ def explanation_figure(
     views = _scaled(explanation.x)
     n_col = max(N_MAP, min(len(card.bands), BANDS_PER_ROW))
     n_row = -(-len(card.bands) // n_col)
-    figure = Figure((2.4 * n_col, 2.6 * n_row + 3.1), layout="constrained")
-    axes = figure.subplots(n_row + 1, n_col, height_ratios=[*[1.0] * n_row, 1.2])
+    figure = Figure((2.4 * n_col, 2.55 * n_row + 2.85), layout="constrained")
+    axes = figure.subplots(n_row + 1, n_col, height_ratios=[*[1.0] * n_row, 1.15])
     for axis in axes.flat:
         axis.set_axis_off()
     half = card.stamp_arcsec / 2
@@ -106,7 +106,7 @@ def _show(
 ) -> None:
     """Draw an image with its title."""
     axes.set_axis_on()
-    axes.set_anchor("N")  # those of a row at one height, whether a scale is below them or not
+    axes.set_anchor("N")  # those of a row at one height
     axes.set_facecolor(str(NO_DATA))
     axes.imshow(image, origin="lower", extent=extent, interpolation="nearest", **options)  # type: ignore[arg-type]
     axes.set_title(title, fontsize=9)
@@ -133,7 +133,8 @@ def _draw_map(
             colors="#1f2933" if is_signed else CONTOUR,
         )  # fmt: skip
     image = axes.get_images()[0]
-    bar = axes.figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.9, pad=0.02)
+    place = axes.inset_axes((0.05, -0.2, 0.9, 0.05))
+    bar = axes.figure.colorbar(image, cax=place, orientation="horizontal")
     bar.ax.tick_params(labelsize=7, length=2)
 
 

@@ -49,7 +49,8 @@ def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     ConfigError
-        If one is no such pair, names no observation, or there is no ``p_image``.
+        If one is no such pair, names no observation, there is no ``p_image``, or only one of
+        ``ra`` and ``dec``.
     """
     mapping: dict[str, str] = {}
     for pair in (part for text in pairs for part in text.split(",")):
@@ -62,6 +63,8 @@ def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
         mapping[what] = column
     if "p_image" not in mapping:
         raise ConfigError("--columns lacks the score: give p_image=column")
+    if ("ra" in mapping) != ("dec" in mapping):
+        raise ConfigError("--columns has one coordinate of a position: give both ra and dec")
     return mapping
 
 

@@ -31,7 +31,7 @@ import pandas as pd
 from astropy.table import Table
 
 from survey_classifier import classify, simulate
-from survey_classifier.membership.color import red_sequence_gz
+from survey_classifier.membership.red_sequence import PERSEUS_GZ
 from survey_classifier.membership.probability import posterior
 from survey_classifier.run.config import read_run
 
@@ -108,7 +108,7 @@ r_mag = np.linspace(14, 24, 100)
 
 fig, ax = plt.subplots(figsize=(7, 4.5))
 points = ax.scatter(classified["mag_r"], classified["color_gz"], s=14, **colors)
-ax.plot(r_mag, red_sequence_gz(r_mag), color="black", label="red sequence of Perseus")
+ax.plot(r_mag, PERSEUS_GZ.color(r_mag), color="black", label="red sequence of Perseus")
 ax.set(xlabel="$r_0$ (mag)", ylabel="$(g-z)_0$ (mag)", ylim=(-0.5, 4), title="simulated field")
 ax.legend()
 fig.colorbar(points, label="p_member")

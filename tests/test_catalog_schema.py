@@ -34,7 +34,15 @@ def rows(n=3, **changed):
 def test_public_names_are_frozen():
     assert SCHEMA.names == (
         *("source_id", "ra", "dec", "x", "y", "tile", "status", "flags"),
-        *("p_image", "p_image_err", "llr_image", "llr_color", "llr_redshift", "llr_position"),
+        *(
+            "p_image",
+            "p_image_err",
+            "novelty",
+            "llr_image",
+            "llr_color",
+            "llr_redshift",
+            "llr_position",
+        ),
         *("prior_member", "p_star", "p_member", "p_image_star", "p_image_background"),
         *("p_background", "z", "z_err", "z_class", "dynamic_member", "caustic_member"),
         *("spec_class", "z_source", "z_separation_arcsec", "z_warning"),

@@ -8,7 +8,13 @@ from scipy.special import expit, logit
 
 from survey_classifier.errors import CatalogError, ConfigError, RunError
 from survey_classifier.membership import evidence as evidence_module
-from survey_classifier.membership.evidence import PIECES, Assumptions, Observed, weigh
+from survey_classifier.membership.evidence import (
+    PIECES,
+    USUAL_COLOR_ERR,
+    Assumptions,
+    Observed,
+    weigh,
+)
 from survey_classifier.membership.evidence_model import EvidenceModel, ImageEvidence, Weights
 from survey_classifier.membership.flags import Flag
 from survey_classifier.membership.priors import PriorTable
@@ -40,7 +46,8 @@ def by_bayes(rows, evidence, prior, row):
         at = float(prior.stars(rows.r0[[row]])[0])
         star = at * np.prod(chances) / (at * np.prod(chances) + 1 - at)
     image = evidence.image.llr(rows.p_image, rows.r0)[row]
-    color = evidence.color.llr(rows.delta_rs, np.nan_to_num(rows.delta_rs_err), rows.r0)[row]
+    error = np.nan_to_num(rows.delta_rs_err, nan=USUAL_COLOR_ERR)
+    color = evidence.color.llr(rows.delta_rs, error, rows.r0)[row]
     subset = "+".join(n for n, v in (("image", image), ("color", color)) if np.isfinite(v))
     ratio = 1.0
     if subset:
@@ -125,7 +132,10 @@ def test_the_position_changes_the_marginal_prior_into_the_tables_value():
     known = np.isfinite(found.llr_position)
     joined = expit(logit(found.prior_member) + found.llr_position)[known]
     np.testing.assert_allclose(joined, PERSEUS.at(rows.r0, rows.radius_deg)[known], rtol=1e-6)
-    np.testing.assert_array_equal(known, np.isfinite(rows.r0) & np.isfinite(rows.radius_deg))
+    np.testing.assert_array_equal(known, np.isfinite(rows.radius_deg))
+    # Without a magnitude the share of all magnitudes changes as the members' density does.
+    near, far = PERSEUS.at([np.nan] * 2, [PERSEUS.radii_deg[0], PERSEUS.radii_deg[-2]])
+    assert near > PERSEUS.overall > far
 
 
 def test_a_redshift_and_an_image_may_overrule_the_star_gate():

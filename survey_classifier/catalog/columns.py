@@ -100,6 +100,16 @@ def score_columns() -> tuple[Column, ...]:
             "Standard deviation of p_image over the rotated and flipped views; NaN: one view only",
             _SHARE,
         ),
+        Column(
+            "novelty",
+            "float32",
+            "",
+            "stat.value",
+            "How unlike the network's training the stamp is: -log10 of the share of training "
+            "objects that are odder, extrapolated beyond the oddest; NaN: not classified, or the "
+            "checkpoint tells none",
+            (0.0, np.inf),
+        ),
         *(_evidence_column(name, what) for name, what in _EVIDENCE.items()),
         Column(
             "prior_member",

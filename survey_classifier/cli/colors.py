@@ -67,6 +67,9 @@ def red_sequence(
         system=system,
         members=None if members is None else _pair("--members", members),
     )
+    _check_bands(galaxies.blue[0], galaxies.red[0])
+    if out.suffix != ".toml":
+        raise ConfigError(f"--out is {out}: a run reads red sequences from a .toml file")
     fit = fit_table(galaxies, _range(mag_range), out, plot)
     line, name = fit.sequence.branches[0], f"{fit.sequence.blue} - {fit.sequence.red}"
     typer.echo(
@@ -75,6 +78,15 @@ def red_sequence(
         f"{fit.scatter_err:.3f}; {fit.n_sequence:.0f} of {fit.n_object} objects are on it"
     )
     typer.echo(f"red sequence: {out}" + ("" if plot is None else f", drawn in {plot}"))
+
+
+def _check_bands(blue: str, red: str) -> None:
+    """Refuse a color the wrong way round."""
+    order = "ugrizyYJH"
+    if blue in order and red in order and order.index(blue) > order.index(red):
+        raise ConfigError(
+            f"{red} is bluer than {blue}: give --blue {red} --red {blue}, so that redder is larger"
+        )
 
 
 def _band(text: str) -> tuple[str, str]:

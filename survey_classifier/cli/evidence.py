@@ -105,6 +105,8 @@ def reweigh(
         if checkpoint is None:
             typer.echo("scores are taken for those of perseus-sdss; --checkpoint names another")
         mapping = read_mapping(columns)
+        if "ebv" not in mapping and any(what.startswith("mag.") for what in mapping):
+            typer.echo("magnitudes are taken as free of extinction; ebv=COLUMN says that of others")
         done = reweigh_table(
             where, mapping, weighing, changes, system=system, out=out, overwrite=overwrite
         )
@@ -179,6 +181,11 @@ def _center(text: str) -> tuple[float, float]:
         ra, dec = (float(part) for part in text.split(","))
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: give RA,DEC", param_hint="--center") from error
+    if not (0 <= ra < 360 and -90 <= dec <= 90):
+        raise typer.BadParameter(
+            f"{text!r} is not on the sky: give degrees in 0 <= ra < 360, -90 <= dec <= 90",
+            param_hint="--center",
+        )
     return ra, dec
 
 

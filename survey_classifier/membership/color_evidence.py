@@ -79,6 +79,8 @@ class _Arrays(NamedTuple):
 class ColorEvidence(Settings):
     """Densities of ``delta_rs``: the ``[color]`` table of an evidence file."""
 
+    bands: tuple[str, str, str] = ("g", "z", "r")
+    """Of the red sequence that distances are from: of its color, and its magnitude."""
     magnitudes: Annotated[tuple[Finite, ...], Field(min_length=1)]
     """Nodes in r_0, rising; beyond them the densities are those of the first and the last."""
     floor_share: Annotated[float, Field(gt=0, lt=1)]

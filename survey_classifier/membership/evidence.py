@@ -43,6 +43,8 @@ Floats = npt.NDArray[np.float64]
 
 PIECES = ("image", "color", "redshift", "position", "star")
 """Names of the evidence that may be left out."""
+USUAL_COLOR_ERR = 0.05
+"""Error of a color in mag where none is given."""
 BLOCK_ROWS = 8_192
 """Rows weighed at once: their numbers stay in the processor's cache."""
 
@@ -58,7 +60,7 @@ class Observed:
     delta_rs: Floats
     """Distance from the red sequence in mag."""
     delta_rs_err: Floats
-    """NaN where delta_rs is known is no error at all."""
+    """NaN where delta_rs is known: `USUAL_COLOR_ERR`."""
     radius_deg: Floats
     """Distance from the cluster's center in degrees."""
     z: Floats
@@ -161,7 +163,10 @@ class Weighed:
         """
         rest = 1.0 - self.p_member
         if with_stars:
-            rest = rest * (1.0 - np.nan_to_num(self.p_star))
+            here = expit(logit(self.prior_member) + np.nan_to_num(self.llr_position))
+            stars = np.nan_to_num(self.p_star)
+            # Of those that are no members: a member is no star.
+            rest = rest * (1.0 - stars / (stars + (1.0 - stars) * (1.0 - here)))
         scores = np.stack(list(network), axis=1).astype(np.float64)
         total = scores.sum(axis=1, keepdims=True)
         # A network that is certain of member says nothing of the others: they share equally.
@@ -209,7 +214,8 @@ def _weigh_block(rows: Observed, model: EvidenceModel, assumptions: Assumptions)
     image = model.image.llr(rows.p_image, rows.r0) if "image" in used else unknown
     color = unknown
     if "color" in used and model.color is not None:
-        color = model.color.llr(rows.delta_rs, np.nan_to_num(rows.delta_rs_err), rows.r0)
+        error = np.nan_to_num(rows.delta_rs_err, nan=USUAL_COLOR_ERR)
+        color = model.color.llr(rows.delta_rs, error, rows.r0)
     marginal = prior.marginal(rows.r0)
     here = prior.at(rows.r0, rows.radius_deg) if "position" in used else marginal
     gate, star = _stars(rows, model, prior, used)
@@ -246,7 +252,7 @@ def _redshift(rows: Observed, cuts: RedshiftCuts, here: Floats, gate: Floats) ->
 
 def _position(here: Floats, marginal: Floats, rows: Observed, prior: PriorTable) -> Floats:
     """Return the evidence of the position, NaN where the prior could not use it."""
-    usable = np.isfinite(rows.radius_deg) & (np.isfinite(rows.r0) | (not prior.knows_magnitude))
+    usable = np.isfinite(rows.radius_deg)
     llr = logit(here) - logit(marginal)
     return np.where(usable & bool(prior.radii_deg), llr, np.nan)
 

@@ -9,7 +9,7 @@ ring the shift that makes the expected number of members the weighted one.
 
 From the field: the share that makes the evidence of its sources most likely, per bin of magnitude.
 That is where the expectation maximization of Saerens, Latinne & Decaestecker (2002, Neural
-Computation 14, 21) comes to rest; the likelihood has one maximum, which is found by bisection here.
+Computation 14, 21) comes to rest; the likelihood has one maximum, which is found by Brent's method.
 A share that was assumed before counts as `ASSUMED` sources, so that a bin of few or clear ones does
 not end at no members, or at nothing else.
 """
@@ -122,8 +122,10 @@ def _radial_shifts(
 
         radii.append(float(np.exp(np.mean(np.log(np.maximum(radius[rows], 1e-6))))))
         low, high = excess(-MAX_SHIFT), excess(MAX_SHIFT)
-        inside = low < 0 < high
-        shift = optimize.brentq(excess, -MAX_SHIFT, MAX_SHIFT) if inside else 0.0
+        if low < 0 < high:
+            shift = optimize.brentq(excess, -MAX_SHIFT, MAX_SHIFT)
+        else:
+            shift = MAX_SHIFT if high <= 0 else -MAX_SHIFT
         shifts.append(float(shift))
     return tuple(radii), np.array(shifts)
 
@@ -141,7 +143,10 @@ class MemberShare:
 
 
 def member_share(
-    llr: npt.ArrayLike, galaxy: npt.ArrayLike = 1.0, assumed: float | None = None
+    llr: npt.ArrayLike,
+    galaxy: npt.ArrayLike = 1.0,
+    assumed: float | None = None,
+    shift: npt.ArrayLike = 0.0,
 ) -> MemberShare:
     """Return the share of members that makes the evidence of a field's sources most likely.
 
@@ -158,6 +163,9 @@ def member_share(
         galaxies. NaN: 1.
     assumed
         Share that was assumed before, inside (0, 1); None: nothing was.
+    shift
+        By how much the log-odds of the share differ at each source, shape (n,) or scalar, such as
+        by its distance from the center; the share that is returned is that at no shift.
 
     Raises
     ------
@@ -168,6 +176,7 @@ def member_share(
     reach = np.nan_to_num(np.broadcast_to(np.asarray(galaxy, np.float64), evidence.shape), nan=1.0)
     known = np.isfinite(evidence)
     evidence, reach = evidence[known], reach[known]
+    offset = np.broadcast_to(np.asarray(shift, dtype=np.float64), known.shape)[known]
     if not len(evidence):
         raise RunError("no source has evidence to estimate the share of members from: give a prior")
     limit = -np.log(MIN_PROBABILITY)
@@ -178,8 +187,8 @@ def member_share(
 
     def slope(log_odds: float) -> float:
         """Return the derivative by the log-odds of the share."""
-        share = float(expit(log_odds))
-        told = float((gain / (1 + share * gain)).sum()) * share * (1 - share)
+        share, here = float(expit(log_odds)), expit(log_odds + offset)
+        told = float((gain * here * (1 - here) / (1 + here * gain)).sum())
         return told + n_assumed * (guess - share)
 
     low, high = float(logit(LEAST_SHARE)), float(logit(1 - LEAST_SHARE))
@@ -191,7 +200,8 @@ def member_share(
         best = float(optimize.brentq(slope, low, high, xtol=1e-6))
     share = float(expit(best))
     # d(log-odds) = d(share) / (share (1 - share))
-    information = ((gain / (1 + share * gain)) ** 2).sum() * (share * (1 - share)) ** 2
+    here = expit(best + offset)
+    information = ((gain * here * (1 - here) / (1 + here * gain)) ** 2).sum()
     information += n_assumed * share * (1 - share)
     error = float(1 / np.sqrt(information)) if information > 0 else float("inf")
     return MemberShare(share, error, len(evidence))
@@ -204,6 +214,7 @@ def prior_from_field(
     galaxy: npt.ArrayLike = 1.0,
     source: str = "the evidence of the field's own sources (Saerens et al. 2002)",
     assumed: PriorTable | None = None,
+    shift: npt.ArrayLike = 0.0,
 ) -> PriorTable:
     """Return the shares of members by magnitude that make a field's evidence most likely.
 
@@ -223,6 +234,8 @@ def prior_from_field(
         Where the evidence comes from.
     assumed
         The shares that were assumed before, which count as `ASSUMED` sources in each bin.
+    shift
+        As for `member_share`.
 
     Raises
     ------
@@ -231,12 +244,14 @@ def prior_from_field(
     """
     evidence, mag = np.asarray(llr, dtype=np.float64), np.asarray(r0, dtype=np.float64)
     reach = np.broadcast_to(np.asarray(galaxy, dtype=np.float64), evidence.shape)
-    overall = member_share(evidence, reach)
+    offset = np.broadcast_to(np.asarray(shift, dtype=np.float64), evidence.shape)
+    overall = member_share(evidence, reach, shift=offset)
     bins = filled_bins(np.where(np.isfinite(evidence), bin_of(mag, magnitude_edges), -1))
     nodes = [float(mag[b].mean()) for b in bins]
     guess = [None] * len(nodes) if assumed is None else assumed.marginal(nodes).tolist()
     found = [
-        member_share(evidence[b], reach[b], before) for b, before in zip(bins, guess, strict=True)
+        member_share(evidence[b], reach[b], before, offset[b])
+        for b, before in zip(bins, guess, strict=True)
     ]
     if not found:
         return PriorTable.constant(overall.share).model_copy(update={"source": source})

@@ -29,6 +29,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 SHIPPED = Path(__file__).parent / "shipped" / "priors"
 REACH_MAG = 1.0
 """Beyond its outer nodes an estimate says something for so many magnitudes, less and less."""
+UNKNOWN_ERR = 10.0
+"""Error of log-odds where nothing was estimated."""
 EVEN = 0.5
 """Share of stars where a table says nothing of them."""
 
@@ -81,8 +83,15 @@ class PriorTable(Settings):
         return self
 
     @classmethod
-    def constant(cls, share: float) -> Self:
+    def constant(cls, share: float, stars: "PriorTable | None" = None) -> Self:
         """Return the table that says one share whatever the magnitude and radius.
+
+        Parameters
+        ----------
+        share
+            Share of members among galaxies.
+        stars
+            Table whose share of stars holds; None: one half.
 
         Raises
         ------
@@ -91,7 +100,15 @@ class PriorTable(Settings):
         """
         if not 0 < share < 1:
             raise ConfigError(f"the prior is {share}: give a share of members inside (0, 1)")
-        return cls(source="a constant", magnitudes=(0.0,), marginal_share=(share,), overall=share)
+        nodes = (0.0,) if stars is None or not stars.star_share else stars.magnitudes
+        return cls(
+            source="a constant",
+            magnitudes=nodes,
+            marginal_share=(share,) * len(nodes),
+            star_share=() if stars is None else stars.star_share,
+            overall=share,
+            overall_star=EVEN if stars is None else stars.overall_star,
+        )
 
     @classmethod
     def read(cls, name: str | Path) -> Self:
@@ -160,7 +177,12 @@ class PriorTable(Settings):
         update: dict[str, object] = {
             "magnitudes": (*brighter, *self.magnitudes, *fainter),
             "marginal_share": (*shares(brighter), *self.marginal_share, *shares(fainter)),
-            "marginal_err": (),
+            "marginal_err": self.marginal_err
+            and (
+                *(UNKNOWN_ERR,) * len(brighter),
+                *self.marginal_err,
+                *(UNKNOWN_ERR,) * len(fainter),
+            ),
             "star_share": (),
         }
         if self.radii_deg:
@@ -171,8 +193,8 @@ class PriorTable(Settings):
 
     @property
     def knows_magnitude(self) -> bool:
-        """Whether the shares depend on the magnitude."""
-        return len(self.magnitudes) > 1
+        """Whether the shares of members depend on the magnitude."""
+        return len(set(self.marginal_share)) > 1 or len(set(self.share)) > 1
 
     def marginal(self, r0: npt.ArrayLike) -> Floats:
         """Return the share of members at a magnitude, whatever the radius.
@@ -197,13 +219,15 @@ class PriorTable(Settings):
         Returns
         -------
         ndarray of float64
-            Shape (n,); the marginal share where the radius or the magnitude is unknown.
+            Shape (n,); the marginal share where the radius is unknown. Where the magnitude is, the
+        log-odds of ``overall`` change with the radius as they do on average.
         """
         share = self.marginal(r0)
         radius = np.asarray(radius_deg, dtype=np.float64)
         mag = np.asarray(r0, dtype=np.float64)
         # A constant needs no magnitude: its radial part, if any, holds for all.
         known = np.isfinite(radius) & (np.isfinite(mag) | (not self.knows_magnitude))
+        share = self._of_unknown_magnitude(share, np.isfinite(radius) & ~known, radius)
         if not self.radii_deg or not known.any():
             return share
         nodes = np.array(self.radii_deg)
@@ -214,6 +238,18 @@ class PriorTable(Settings):
         inner = values[mag_low, low] * (1 - mag_part) + values[mag_high, low] * mag_part
         outer = values[mag_low, high] * (1 - mag_part) + values[mag_high, high] * mag_part
         share[known] = expit(inner * (1 - part) + outer * part)
+        return share
+
+    def _of_unknown_magnitude(
+        self, share: Floats, rows: npt.NDArray[np.bool_], radius: Floats
+    ) -> Floats:
+        """Return shares with those of some rows at their radius."""
+        if not self.radii_deg or not rows.any():
+            return share
+        shifts = (logit(np.array(self.share)) - logit(self.marginal_share)[:, None]).mean(axis=0)
+        nodes = np.log(np.array(self.radii_deg))
+        shift = np.interp(np.log(np.maximum(radius[rows], 1e-9)), nodes, shifts)
+        share[rows] = expit(logit(self.overall) + shift)
         return share
 
     def stars(self, r0: npt.ArrayLike) -> Floats:

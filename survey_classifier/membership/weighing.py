@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from survey_classifier.errors import CatalogError
 from survey_classifier.membership.evidence import Assumptions, Observed, Weighed, weigh
 from survey_classifier.membership.evidence_model import EvidenceModel
+from survey_classifier.membership.flags import Flag
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.settings import Settings
@@ -29,10 +30,10 @@ Columns = Mapping[str, npt.NDArray[Any]]
 
 OBSERVED_COLUMNS = (
     "p_image", "p_image_star", "ra", "dec", "mag_g", "mag_r", "mag_z", "r0", "delta_rs",
-    "delta_rs_err", "z", "z_err", "z_warning", "point_likeness", "gaia",
+    "delta_rs_err", "z", "z_err", "z_warning", "point_likeness", "gaia", "flags",
 )  # fmt: skip
 """Columns that evidence is made of; all but ``p_image`` may be missing."""
-_DOUBLE = {"ra", "dec", "z", "z_warning"}
+_DOUBLE = {"ra", "dec", "z", "z_warning", "flags"}
 """Stored exactly; the others as floats of four bytes."""
 
 
@@ -110,6 +111,10 @@ class Weighing(Settings):
         mag = {band: have.pop(f"mag_{band}", nothing) for band in "grz"}
         r0 = have.pop("r0", mag["r"])
         ra, dec = have.pop("ra", nothing), have.pop("dec", nothing)
+        flags = have.pop("flags", np.zeros(n)).astype(np.int64)
+        # A redshift that may be another source's is as little worth as one with a warning.
+        doubt = (flags & int(Flag.REDSHIFT_AMBIGUOUS)) != 0
+        have["z_warning"] = np.where(doubt, 1.0, have.get("z_warning", nothing))
         return Observed.of(
             r0=r0,
             radius_deg=radius_deg(ra, dec, self.center_deg),

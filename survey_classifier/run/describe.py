@@ -107,7 +107,10 @@ def _space(to_ingest: Sequence[IngestPlan]) -> str:
 
 def _evidence(inputs: Inputs) -> str:
     """Say what evidence is weighed, and with which prior."""
-    used = [piece for piece in PIECES if piece not in inputs.weighing.without]
+    unused = {*inputs.weighing.without}
+    if inputs.weighing.evidence.color is None:
+        unused.add("color")
+    used = [piece for piece in PIECES if piece not in unused]
     prior = inputs.config.membership.prior or "perseus"
     return f"{', '.join(used)}; prior {prior}"
 

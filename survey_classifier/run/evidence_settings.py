@@ -14,7 +14,7 @@ from survey_classifier.membership.extinction import EXTINCTION
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.settings import Settings
 from survey_classifier.sources.spectra import RedshiftColumns
-from survey_classifier.sources.table import SourceColumns
+from survey_classifier.sources.table import MAX_EBV, SourceColumns
 
 __all__ = ["BrightStarsSettings", "MembershipSettings", "RedshiftsSettings", "SourcesSettings"]
 
@@ -38,7 +38,7 @@ class SourcesSettings(Settings):
     """Photometric system of the magnitudes, for dereddening: a key of `EXTINCTION`."""
     dereddened: bool = False
     """Whether the magnitudes are free of Galactic extinction already."""
-    ebv: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    ebv: Annotated[float, Field(ge=0, lt=MAX_EBV)] | None = None
     """E(B-V) of all sources, where the table has no column of it."""
     dust_map: str | None = None
     """A map of E(B-V) of Schlegel, Finkbeiner & Davis: a HEALPix file, or the folder of the

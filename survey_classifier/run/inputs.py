@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.catalog.schema import CatalogSchema, build_schema
-from survey_classifier.errors import SourcesError
+from survey_classifier.errors import ConfigError, SourcesError
 from survey_classifier.membership.color import ColorCuts
 from survey_classifier.membership.evidence_model import EvidenceModel
 from survey_classifier.membership.priors import PriorTable
-from survey_classifier.membership.red_sequence import PERSEUS_GZ, RedSequence
+from survey_classifier.membership.red_sequence import RedSequence
 from survey_classifier.membership.weighing import Weighing
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
@@ -89,7 +89,9 @@ class Inputs:
             "checkpoint": self.checkpoint_digest,
             "tiles": config.tiles.model_dump(),
             "membership": config.membership.model_dump(exclude=tables),
-            "weighing": self.weighing.statement,
+            "weighing": self.weighing.model_dump_json(
+                exclude={"evidence": {"source", "metrics"}, "prior": {"source"}}
+            ),
             "sequence": self.cuts.sequence.model_dump(mode="json", exclude={"source", "metrics"}),
             "schema": self.schema.digest,
         }
@@ -241,8 +243,14 @@ def _weighing(
     else:
         name = "perseus" if settings.evidence is None else config.table_or_name(settings.evidence)
         evidence = EvidenceModel.read(name).for_network(checkpoint_digest, card.prevalence)
-    if settings.evidence is None and sequence.bands != PERSEUS_GZ.bands:
-        # The shipped densities are of distances in g - z.
+    bands = (sequence.blue, sequence.red, sequence.mag)
+    if evidence.color is not None and bands != evidence.color.bands:
+        if settings.evidence is not None:
+            raise ConfigError(
+                f"the colors of the evidence {settings.evidence!r} are of the bands "
+                f"{', '.join(evidence.color.bands)}, the red sequence of "
+                f"{', '.join(bands)}: calibrate it for these"
+            )
         evidence = evidence.model_copy(update={"color": None})
     return Weighing(
         evidence=evidence,
@@ -257,5 +265,7 @@ def _prior(config: RunConfig) -> PriorTable:
     """Return the prior of a run."""
     prior = config.membership.prior
     if isinstance(prior, float):
-        return PriorTable.constant(prior)
+        # How many stars there are is known of the field of Perseus, not of any other.
+        stars = PriorTable.read("perseus") if config.membership.is_perseus else None
+        return PriorTable.constant(prior, stars)
     return PriorTable.read("perseus" if prior is None else config.table_or_name(prior))

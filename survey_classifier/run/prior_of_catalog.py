@@ -6,6 +6,7 @@ profile too; so do the shares at magnitudes that the estimate does not reach.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from survey_classifier.errors import RunError
 from survey_classifier.membership.completeness import Completeness
-from survey_classifier.membership.evidence import Weighed, weigh
+from survey_classifier.membership.evidence import Observed, Weighed, weigh
 from survey_classifier.membership.prior_estimation import prior_from_field, prior_from_spectra
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.probability import logit
@@ -58,20 +59,27 @@ def estimated_prior(how: str, groups: Iterable[Columns], weighing: Weighing) -> 
 def _by_field(groups: Iterable[Columns], weighing: Weighing) -> PriorTable:
     left_out = tuple(sorted({*weighing.without, "position", "star"}))
     evidence_only = weighing.model_copy(update={"without": left_out})
-    llr, r0, galaxy = [], [], []
+    llr, r0, galaxy, shift = [], [], [], []
     for columns in groups:
         rows = weighing.observe(columns)
         known = np.isfinite(rows.p_image)
         alone = weigh(rows, evidence_only.evidence, evidence_only.assumptions)
         llr.append((logit(alone.p_member) - logit(alone.prior_member))[known])
         r0.append(rows.r0[known])
-        galaxy.append(_galaxy(weigh(rows, weighing.evidence, weighing.assumptions))[known])
+        weighed = weigh(_unseen(rows), weighing.evidence, weighing.assumptions)
+        galaxy.append(_galaxy(weighed)[known])
+        shift.append(np.nan_to_num(weighed.llr_position)[known])
     if not llr or not sum(map(len, llr)):
         raise RunError("no source is classified: em has no evidence to estimate a prior from")
     mag = np.concatenate(r0)
     before = weighing.prior
     prior = prior_from_field(
-        np.concatenate(llr), mag, _edges(mag), np.concatenate(galaxy), assumed=before
+        np.concatenate(llr),
+        mag,
+        _edges(mag),
+        np.concatenate(galaxy),
+        assumed=before,
+        shift=np.concatenate(shift),
     )
     if np.isfinite(mag).any():
         prior = prior.beyond(before)
@@ -85,8 +93,10 @@ def _by_spectra(groups: Iterable[Columns], weighing: Weighing) -> PriorTable:
         member = dynamic_member(rows.z, weighing.cuts)
         star = (rows.z < weighing.cuts.star_max_z) & (member != 1)
         used = np.isfinite(rows.r0) & np.isfinite(rows.radius_deg) & ~star
-        galaxy = _galaxy(weigh(rows, weighing.evidence, weighing.assumptions))
-        columns_used = (rows.r0, rows.radius_deg, np.isfinite(rows.z), member == 1, galaxy)
+        galaxy = _galaxy(weigh(_unseen(rows), weighing.evidence, weighing.assumptions))
+        # Half of the redshifts with a warning are wrong.
+        has_z = np.isfinite(rows.z) & ~(rows.z_warning > 0)
+        columns_used = (rows.r0, rows.radius_deg, has_z, member == 1, galaxy)
         pieces.append([values[used] for values in columns_used])
     if not pieces:
         raise RunError("the catalog has no rows: spectra tell no prior")
@@ -102,6 +112,11 @@ def _by_spectra(groups: Iterable[Columns], weighing: Weighing) -> PriorTable:
     cells = Completeness.of(r0, radius, has_z, _edges(r0[has_z]), rings.tolist(), galaxy)
     found = prior_from_spectra(r0[has_z], radius[has_z], member[has_z], cells)
     return found.beyond(weighing.prior).with_stars(weighing.prior)
+
+
+def _unseen(rows: Observed) -> Observed:
+    """Return rows without what the network says of stars: ``p_image`` holds it already."""
+    return replace(rows, p_image_star=np.full(len(rows), np.nan))
 
 
 def _galaxy(weighed: Weighed) -> Floats:

@@ -19,6 +19,7 @@ from survey_classifier.membership.red_sequence import RedSequence
 from survey_classifier.membership.red_sequence_fit import RedSequenceFit, fit_red_sequence
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.formats import read_table
+from survey_classifier.sources.table import MAX_EBV
 
 __all__ = ["Galaxies", "fit_table"]
 
@@ -121,7 +122,7 @@ def _photometry(galaxies: Galaxies) -> tuple[Floats, Floats, Floats]:
     if galaxies.ebv is not None:
         is_column = isinstance(galaxies.ebv, str)
         ebv = table.numbers(str(galaxies.ebv)) if is_column else np.float64(galaxies.ebv)
-        ebv = np.where(ebv >= 0, ebv, np.nan)
+        ebv = np.where((ebv >= 0) & (ebv < MAX_EBV), ebv, np.nan)
         mag = {band: deredden(values, band, ebv, galaxies.system) for band, values in mag.items()}
     unknown = np.full(len(table), np.nan)
     err = {band: table.numbers(column) for band, column in galaxies.err.items()}

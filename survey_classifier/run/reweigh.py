@@ -70,7 +70,8 @@ def reweigh(
 ) -> Reweighed:
     """Weigh the evidence of a catalog again and write it as another catalog.
 
-    The result is what the run would have given with these settings.
+    The result is what the run would have given with these settings; but the evidence file of
+    another network leaves what the image is worth as it was.
 
     Parameters
     ----------
@@ -101,6 +102,8 @@ def reweigh(
             f"{path} is no catalog of a run: give its .parquet or output folder, or say by "
             "--columns what its columns are"
         )
+    if out is not None and out.suffix != ".parquet":
+        raise InputError(f"a catalog is written as Parquet: call it {out.with_suffix('.parquet')}")
     target = unwritten(out or path.with_name(f"{path.stem}-reweighed.parquet"), path, overwrite)
     provenance = read_provenance(path)
     if not provenance.evidence:
@@ -117,7 +120,7 @@ def reweigh(
     others = _other_classes(column_names(path))
     text = weighing.statement
     fingerprint = hashlib.sha256(f"{provenance.fingerprint} {text}".encode()).hexdigest()
-    names = (*OBSERVED_COLUMNS, "flags", *(f"p_image_{name}" for name in others))
+    names = (*OBSERVED_COLUMNS, *(f"p_image_{name}" for name in others))
     n_rows = rewrite_catalog(
         path,
         target,
@@ -183,8 +186,8 @@ def new_weighing(
     groups
         Returns the columns some rows at a time, for a prior that is estimated.
     checkpoint_digest
-        Of the network that gave the scores; a model of another one leaves the image's evidence as
-        it was.
+        Of the network that gave the scores, '' where that is not known; a model of another one
+        leaves the image's evidence as it was.
 
     Raises
     ------
@@ -200,8 +203,8 @@ def new_weighing(
         update["without"] = tuple(name for name in changes.without if name != NOTHING)
     if changes.evidence is not None:
         model = EvidenceModel.read(changes.evidence)
-        if model.image.checkpoint_digest not in ("", checkpoint_digest):
-            # What the score of this network is worth is known already.
+        if checkpoint_digest and model.image.checkpoint_digest not in ("", checkpoint_digest):
+            # It is of another network; what a score of this one is worth is known already.
             model = model.model_copy(update={"image": old.evidence.image})
         update["evidence"] = model
     weighing = old.model_copy(update=update)
@@ -210,17 +213,17 @@ def new_weighing(
     if changes.prior in ESTIMATES:
         prior = estimated_prior(changes.prior, groups(), weighing)
     else:
-        prior = _given_prior(changes.prior)
+        prior = _given_prior(changes.prior, weighing.prior)
     return weighing.model_copy(update={"prior": prior})
 
 
-def _given_prior(text: str) -> PriorTable:
-    """Return the prior that a number, a name or a file means."""
+def _given_prior(text: str, old: PriorTable) -> PriorTable:
+    """Return the prior that a number, a name or a file means; with a number stars stay."""
     try:
         share = float(text)
     except ValueError:
         return PriorTable.read(text)
-    return PriorTable.constant(share)
+    return PriorTable.constant(share, old)
 
 
 def _other_classes(names: Sequence[str]) -> tuple[str, ...]:

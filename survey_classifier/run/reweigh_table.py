@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tomli_w
 
-from survey_classifier.errors import ConfigError
+from survey_classifier.errors import ConfigError, SourcesError
 from survey_classifier.files import write_text
 from survey_classifier.membership.color import ColorCuts, delta_rs
 from survey_classifier.membership.evidence import Weighed
@@ -25,6 +25,7 @@ from survey_classifier.run.reweigh import Changes, Reweighed, new_weighing, unwr
 from survey_classifier.settings import nearest_name
 from survey_classifier.sources.cells import RawTable
 from survey_classifier.sources.formats import read_table
+from survey_classifier.sources.table import MAX_EBV
 from survey_classifier.sources.wider import SUFFIXES, widen_table
 
 __all__ = ["OBSERVATIONS", "read_mapping", "reweigh_table"]
@@ -39,6 +40,7 @@ OBSERVATIONS = (
 _BAND = re.compile(r"(mag|magerr)\.([A-Za-z]\w*)")
 _MAX_ABS = 90.0
 """Of magnitudes, colors and redshifts: 99, -99, -999 and -9999 are marks of missing values."""
+_SHARES = {"p_image", "p_image_star", "point_likeness", "gaia", "p_star"}
 _MARKED = {"r0", "delta_rs", "delta_rs_err", "z", "z_err"}
 BLOCK_ROWS = 1 << 18
 
@@ -49,8 +51,8 @@ def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     ConfigError
-        If one is no such pair, names no observation, there is no ``p_image``, or only one of
-        ``ra`` and ``dec``.
+        If one is no such pair, names no observation or one twice, there is no ``p_image``, or only
+        one of ``ra`` and ``dec``.
     """
     mapping: dict[str, str] = {}
     for pair in (part for text in pairs for part in text.split(",")):
@@ -60,6 +62,8 @@ def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
         if what not in OBSERVATIONS and not _BAND.fullmatch(what):
             known = {*OBSERVATIONS, "mag.g", "mag.r", "mag.z", "magerr.g", "magerr.z"}
             raise ConfigError(f"no observation {what!r}; {nearest_name(what, known)}")
+        if what in mapping:
+            raise ConfigError(f"--columns says {what} twice: give one column")
         mapping[what] = column
     if "p_image" not in mapping:
         raise ConfigError("--columns lacks the score: give p_image=column")
@@ -138,11 +142,25 @@ def _observed(table: RawTable, mapping: Mapping[str, str], system: str) -> dict[
         if what in _MARKED or _BAND.fullmatch(what):
             values = np.where(np.abs(values) < _MAX_ABS, values, np.nan)
         known[what] = np.where(np.isfinite(values), values, np.nan)
+        if what in _SHARES:
+            known[what] = _as_share(known[what], column, table.path)
     if "ebv" in known:
         ebv = known.pop("ebv")
         # A negative reddening is a mistake of the table, and what follows from it is unknown.
-        known |= _dereddened(known, np.where(ebv >= 0, ebv, np.nan), system)
+        usable = (ebv >= 0) & (ebv < MAX_EBV)
+        known |= _dereddened(known, np.where(usable, ebv, np.nan), system)
     return known | _colors(known, system)
+
+
+def _as_share(values: Floats, column: str, path: Path) -> Floats:
+    """Return shares, with marks of missing ones as NaN."""
+    known = np.where(np.abs(values) < _MAX_ABS, values, np.nan)
+    wrong = (known < 0) | (known > 1)
+    if wrong.any():
+        raise SourcesError(
+            f"column {column!r} of {path} holds {known[wrong][0]}: give 0 to 1, empty where unknown"
+        )
+    return known
 
 
 def _dereddened(known: Mapping[str, Floats], ebv: Floats, system: str) -> dict[str, Floats]:

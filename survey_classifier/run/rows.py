@@ -219,6 +219,7 @@ def _evidence_columns(context: TileContext, scores: Scores, known: Columns) -> C
     return {
         "p_image": scores.p_image,
         "p_image_err": scores.p_image_err,
+        "novelty": scores.novelty,
         **image,
         **weighed.columns,
         **_other_classes(context, scores, weighed),

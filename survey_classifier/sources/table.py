@@ -23,8 +23,10 @@ __all__ = ["SourceColumns", "Sources", "read_sources"]
 
 Floats = npt.NDArray[np.float64]
 
-# No magnitude in the sky comes near; 99, -99, -999 and -9999 are the customary marks.
-_MAX_ABS_MAG = 90.0
+# No source of a survey comes near; 99, -99, -999 and -9999 are the customary marks.
+_MIN_MAG, _MAX_MAG = -5.0, 60.0
+MAX_EBV = 10.0
+"""Nothing is seen through as much dust; 99 is a mark of a missing value."""
 
 
 class SourceColumns(Settings):
@@ -212,13 +214,12 @@ def read_sources(path: Path, columns: SourceColumns) -> Sources:
     table = read_table(path, columns.names)
     mag = {band: _magnitudes(table, name) for band, name in columns.mag.items()}
     mag_err = {band: _no_less_than_0(table, name) for band, name in columns.mag_err.items()}
-    mag_err = {
-        band: np.where(error < _MAX_ABS_MAG, error, np.nan) for band, error in mag_err.items()
-    }
+    mag_err = {band: np.where(error < _MAX_MAG, error, np.nan) for band, error in mag_err.items()}
     ebv, point, gaia = (
         np.full(len(table), np.nan) if name is None else _no_less_than_0(table, name)
         for name in (columns.ebv, columns.point_likeness, columns.gaia)
     )
+    ebv = np.where(ebv < MAX_EBV, ebv, np.nan)
     ra, dec = table.angles_deg(columns.ra), table.angles_deg(columns.dec)
     try:
         return Sources(table.text(columns.id), ra, dec, mag, ebv, mag_err, point, gaia)
@@ -228,7 +229,7 @@ def read_sources(path: Path, columns: SourceColumns) -> Sources:
 
 def _magnitudes(table: RawTable, name: str) -> Floats:
     mag = table.numbers(name)
-    return np.where(np.abs(mag) < _MAX_ABS_MAG, mag, np.nan)
+    return np.where((mag > _MIN_MAG) & (mag < _MAX_MAG), mag, np.nan)
 
 
 def _no_less_than_0(table: RawTable, name: str) -> Floats:

@@ -16,6 +16,7 @@ from survey_classifier.errors import RunError
 from survey_classifier.files import write_text
 from survey_classifier.membership.evidence_model import EvidenceModel
 from survey_classifier.membership.priors import PriorTable
+from survey_classifier.membership.red_sequence import RedSequence
 from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.sky import on_unit_sphere
@@ -79,7 +80,12 @@ def calibrate(recipe_path: Path, say: Say | None = None) -> Path:
     for line in _summary(metrics):
         say(line)
     metrics["weight_err"] = fit.weight_err
-    model = fit.model.model_copy(update={"source": _source(recipe), "metrics": metrics})
+    sequence = RedSequence.read(recipe.named(recipe.red_sequence))
+    found: dict[str, Any] = {"source": _source(recipe), "metrics": metrics}
+    if fit.model.color is not None:
+        bands = (sequence.blue, sequence.red, sequence.mag)
+        found["color"] = fit.model.color.model_copy(update={"bands": bands})
+    model = fit.model.model_copy(update=found)
     _write(model, recipe.model_path)
     return recipe.model_path
 

@@ -156,8 +156,12 @@ def _observed(sample: CalibrationSample, radius_deg: Floats | None = None) -> Ob
 def _fit_image(
     sample: CalibrationSample, mag_nodes: Floats, checkpoint_digest: str
 ) -> ImageEvidence:
-    """Return the share of members that the network was trained at; stars were among them."""
-    scored = sample.take(np.isfinite(sample.p_image))
+    """Return the share of members among the galaxies that the network was trained on.
+
+    The prior is a share among galaxies too. Stars were among the training's nonmembers; to a source
+    that does not look like one they add nothing, so they must not count here.
+    """
+    scored = sample.take(np.isfinite(sample.p_image) & ~sample.is_star)
     share = fit_share(scored.mag, scored.is_member, mag_nodes)
     return ImageEvidence(
         checkpoint_digest=checkpoint_digest,

@@ -493,3 +493,12 @@ def test_a_real_galaxy_through_the_generic_reader(real_data):
     # Its reference point is the center of the tract that it was cut out of.
     tract = int(tract_at(*SkyGrid(exposure.wcs).pixel_to_world(95, 95)))
     assert RingsTract(tract).center == pytest.approx(tuple(exposure.wcs.wcs.crval), abs=1e-10)
+
+
+def test_a_file_of_another_band_is_refused_and_names_of_ones_own_are_free(tmp_path):
+    path = tmp_path / "image.fits"
+    write(path, primary={"FLUXMAG0": FLUXMAG0, "FILTER": "HSC-R2"})
+    with pytest.raises(MosaicError, match="of the filter HSC-R2, not of band 'g'"):
+        opened(path, band="g")
+    for band in ("r", "red"):
+        assert opened(path, band=band).band.name == band

@@ -21,6 +21,7 @@ __all__ = [
     "nearest_name",
     "parse_settings",
     "read_settings",
+    "read_shipped",
     "read_toml",
 ]
 
@@ -96,6 +97,36 @@ def parse_settings(content: dict[str, Any], path: Path, model: type[AnySettings]
         return model.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error, model)}") from error
+
+
+def read_shipped(
+    name: str | Path, model: type[AnySettings], shipped: Path, unknown: str
+) -> AnySettings:
+    """Return what a file.toml holds, or the file of that name that comes with the package.
+
+    Parameters
+    ----------
+    name
+        A path that ends in .toml or has a folder, or else a name.
+    model
+        What it must hold.
+    shipped
+        Folder of the files that come with the package.
+    unknown
+        What is said of a name that is none of these, before the names that there are.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, or it is not valid.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" or path.parent != Path():
+        return read_settings(path, model)
+    known = {file.stem: file for file in shipped.glob("*.toml")}
+    if str(name) not in known:
+        raise ConfigError(f"{unknown}; {nearest_name(str(name), set(known))}")
+    return read_settings(known[str(name)], model)
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:

@@ -1,13 +1,15 @@
 """The command line as a newcomer meets it: words, exit codes, and nothing left behind."""
 
+import io
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from rich.console import Console
+from rich.progress import Progress
 
-from survey_classifier import cli
+from survey_classifier.cli import terminal
 from survey_classifier.errors import MosaicError, SourcesError, SurveyClassifierError
 from tests import small_run
 
@@ -34,20 +36,6 @@ def pieces(tmp_path_factory):
 def run(pieces, tmp_path):
     shutil.copytree(pieces.folder, tmp_path / "run")
     return small_run.SmallRun(tmp_path / "run")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command line; return exit code, output and error output."""
-
-    def run_command(*words):
-        monkeypatch.setattr(sys, "argv", ["survey-classifier", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return run_command
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -435,3 +423,15 @@ def test_failures_are_exit_code_1(run, call, monkeypatch):
     code, _, err = call("classify", run.write())
     assert code == 1
     assert err.splitlines()[-1] == "survey-classifier: never"
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(monkeypatch):
+    log = io.StringIO()
+    progress = Progress(console=Console(file=log, width=80))
+    shown = terminal.Bars(progress)
+    monkeypatch.setattr(terminal, "SECONDS_BETWEEN_LINES", 0.0)
+    for done in (1, 2):
+        shown.progress("train", done, 2)
+    monkeypatch.setattr(terminal, "SECONDS_BETWEEN_LINES", 1e9)
+    shown.progress("train", 2, 2)
+    assert log.getvalue() == "train: 1 of 2\ntrain: 2 of 2\n"

@@ -142,8 +142,8 @@ def test_rows_without_a_color_change_nothing():
 
 
 def test_a_table_gives_the_same_evidence(evidence):
-    content = evidence.to_dict()
-    again = ColorEvidence.from_dict(content)
+    content = evidence.model_dump(mode="json")
+    again = ColorEvidence.model_validate(content)
     assert again == evidence
     delta, error, r0, _ = draw(100)
     np.testing.assert_array_equal(again.llr(delta, error, r0), evidence.llr(delta, error, r0))
@@ -152,7 +152,7 @@ def test_a_table_gives_the_same_evidence(evidence):
 
 
 def spoiled(evidence, change):
-    content = evidence.to_dict()
+    content = evidence.model_dump(mode="json")
     change(content)
     return content
 
@@ -170,4 +170,4 @@ def spoiled(evidence, change):
 )
 def test_an_impossible_table_is_refused(evidence, change, message):
     with pytest.raises(ValidationError, match=message):
-        ColorEvidence.from_dict(spoiled(evidence, change))
+        ColorEvidence.model_validate(spoiled(evidence, change))

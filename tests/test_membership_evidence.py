@@ -21,7 +21,8 @@ from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.membership.redshift_evidence import member_log_density, other_log_density
 from survey_classifier.membership.stars import p_star
-from survey_classifier.membership.weighing import OBSERVED_COLUMNS, Weighing, radius_deg
+from survey_classifier.membership.weighing import OBSERVED_COLUMNS, Weighing
+from survey_classifier.sources.sky import separation_deg
 from tests.evidence_sample import model, observed_columns
 
 PERSEUS = PriorTable.read("perseus")
@@ -277,6 +278,6 @@ def test_distances_from_the_center_are_astropys():
     rng = np.random.default_rng(2)
     ra, dec = rng.uniform(0, 360, 200), rng.uniform(-90, 90, 200)
     there = SkyCoord(ra * u.deg, dec * u.deg).separation(SkyCoord(*CENTER, unit="deg"))
-    np.testing.assert_allclose(radius_deg(ra, dec, CENTER), there.deg, rtol=1e-9)
-    assert radius_deg([CENTER[0]], [CENTER[1]], CENTER)[0] == pytest.approx(0, abs=1e-7)
-    assert np.isnan(radius_deg([np.nan], [1.0], CENTER))[0]
+    np.testing.assert_allclose(separation_deg(ra, dec, *CENTER), there.deg, rtol=1e-9)
+    assert separation_deg([CENTER[0]], [CENTER[1]], *CENTER)[0] == pytest.approx(0, abs=1e-7)
+    assert np.isnan(separation_deg([np.nan], [1.0], *CENTER))[0]

@@ -15,6 +15,7 @@ from survey_classifier import classify, detect
 from survey_classifier.catalog.detections import detection_columns
 from survey_classifier.catalog.read import column_names, read_columns
 from survey_classifier.errors import ConfigError, SourcesError
+from survey_classifier.membership.perseus import CENTER_DEG
 from survey_classifier.membership.skill import roc_area
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run import detect as detect_module
@@ -75,12 +76,7 @@ def tiles(tmp_path_factory):
 @pytest.fixture(scope="module")
 def truth():
     """All that was drawn, the unlisted faint sky included; not what lies in the hole."""
-    pointing = Pointing(
-        SIZE_PX,
-        field_module.SCALE_ARCSEC,
-        field_module.CENTER_RA_DEG,
-        field_module.CENTER_DEC_DEG,
-    )
+    pointing = Pointing(SIZE_PX, field_module.SCALE_ARCSEC, *CENTER_DEG)
     hole = field_module.Hole(0.25 * SIZE_PX, 0.75 * SIZE_PX, field_module._HOLE_RADIUS * SIZE_PX)
     who = np.random.default_rng(SEED).spawn(2 + len(BANDS))[0]
     scene = fill_scene(who, list_objects(who, pointing, hole, N_SOURCES), pointing)

@@ -1,32 +1,21 @@
 """The verb ``red-sequence``: a table in, a file out that a run can name, and a picture."""
 
 import re
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from survey_classifier import cli
 from survey_classifier.membership.extinction import deredden
 from survey_classifier.membership.red_sequence import RedSequence
 from tests.test_membership_red_sequence_fit import SCATTER, SLOPE, ZERO, field
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(call):
     """Run the verb; return exit code, output and error output."""
-
-    def run_command(*words):
-        argv = ["survey-classifier", "red-sequence", *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return run_command
+    return lambda *words: call("red-sequence", *words)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import sys
 import zipfile
 
 import numpy as np
@@ -14,7 +13,6 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from survey_classifier import cli
 from survey_classifier.catalog.read import read_provenance
 from survey_classifier.errors import (
     CatalogError,
@@ -291,14 +289,7 @@ def test_a_csv_table_gets_its_numbers_where_nothing_is_lost(tmp_path):
         assert {type(cell) for cell in stored[name].to_pylist()} == {type(expected[0])}
 
 
-def call(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["survey-classifier", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    return stopped.value.code or 0, *capsys.readouterr()
-
-
-def test_the_verb(work, monkeypatch, capsys):
+def test_the_verb(call, work):
     """A color picture through the command line, with everything that can be said of it."""
     bands = ("i", "r", "g")
     small_run.write_checkpoint(
@@ -312,20 +303,20 @@ def test_the_verb(work, monkeypatch, capsys):
     table = write_table(work / "table.csv", ["a.png", "b.png", "c.png"])
     words = ["score", work / "net.safetensors", work / "images", "--table", table,
              "--name-column", "image", "--scale-arcsec", 0.1, "--device", "cpu"]  # fmt: skip
-    code, out, err = call(monkeypatch, capsys, *words, "--out", work / "x.parquet",
+    code, out, err = call(*words, "--out", work / "x.parquet",
                           "--bands", "g,i,r", "--source-px", "69.5,70.25")  # fmt: skip
     assert code == 0, err
     assert out.splitlines()[0] == "3 rows = 2 classified + 1 no_image"
     rows = pd.read_parquet(work / "x.parquet")
     assert rows.p_image.between(0, 1).tolist() == [True, True, False]
-    call(monkeypatch, capsys, *words, "--out", work / "y.parquet")  # bands and place by default
+    call(*words, "--out", work / "y.parquet")  # bands and place by default
     assert (pd.read_parquet(work / "y.parquet").p_image != rows.p_image)[:2].all()
     for more, message in ((["--bands", "i,r,z"], "needs exactly"), (["--source-px", "3"], "x,y")):
-        code, _, err = call(monkeypatch, capsys, *words, "--out", work / "z.parquet", *more)
+        code, _, err = call(*words, "--out", work / "z.parquet", *more)
         assert code == 2
         assert message in err
         assert len(err.splitlines()) == 1
-    code, out, _ = call(monkeypatch, capsys, "score", "--help")
+    code, out, _ = call("score", "--help")
     assert "Example: survey-classifier score" in out
 
 

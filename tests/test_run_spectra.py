@@ -1,7 +1,5 @@
 """The radial spectroscopic search: who is in the circle, the labels, the file and the verb."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,6 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from survey_classifier import cli
 from survey_classifier.catalog.spectra import spectra_columns
 from survey_classifier.errors import ConfigError
 from survey_classifier.membership.radial import radial_sample
@@ -27,18 +24,6 @@ SDSS = "id=objID,z_err=zErr,z_warning=zWarning,spec_class=class"
 def write(path, rows):
     path.write_text(HEADER + rows)
     return path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    def run_command(*words):
-        monkeypatch.setattr(sys, "argv", ["survey-classifier", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return run_command
 
 
 @pytest.mark.parametrize("center", [(49.95, 41.5), (0.01, -89.9), (359.999, 0.0)])

@@ -35,7 +35,6 @@ from survey_classifier.run import rounds, sheet, watch
 from survey_classifier.run.listener import Listener
 from tests import small_run
 from tests.array_exposure import plane_wcs
-from tests.test_cli import call  # noqa: F401 - a fixture
 from tests.test_mosaic_euclid import mer_name
 from tests.test_run_classify import assert_same_rows, rows_of
 
@@ -593,7 +592,7 @@ def test_a_path_that_may_not_lead_into_the_folder_is_refused(tmp_path, path, lea
         require_way_into(tmp_path / "come", mosaic, tmp_path)
 
 
-def test_the_verb_watches_until_nothing_comes(tiles, tiles_at_once, call):  # noqa: F811
+def test_the_verb_watches_until_nothing_comes(tiles, tiles_at_once, call):
     tiles.empty("run")
     path = tiles.run_file()
 
@@ -623,7 +622,7 @@ def test_the_verb_watches_until_nothing_comes(tiles, tiles_at_once, call):  # no
     assert (code, "--until-idle is for --watch FOLDER" in err) == (2, True)
 
 
-def test_ctrl_c_while_watching_is_the_usual_line(tiles, call, monkeypatch):  # noqa: F811
+def test_ctrl_c_while_watching_is_the_usual_line(tiles, call, monkeypatch):
     tiles.empty("run")
 
     def interrupted(_):
@@ -662,7 +661,7 @@ def test_what_ends_a_watch_after_an_ingest_is_exit_1(tiles, watched, monkeypatch
 # Ingest on a cluster
 
 
-def test_an_ingest_on_a_local_cluster_is_that_of_threads(tiles, tiles_at_once, call):  # noqa: F811
+def test_an_ingest_on_a_local_cluster_is_that_of_threads(tiles, tiles_at_once, call):
     tiles.empty("run")
     tiles.deliver(*tiles.names)
     path = tiles.run_file()

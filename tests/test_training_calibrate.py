@@ -14,6 +14,7 @@ from survey_classifier.membership.evidence_model import EvidenceModel
 from survey_classifier.membership.red_sequence import PERSEUS_GZ
 from survey_classifier.membership.skill import roc_area
 from survey_classifier.membership.stars import StarEvidence
+from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
 from survey_classifier.training.calibrate import calibrate
 from survey_classifier.training.calibration_sample import CalibrationSample
 from survey_classifier.training.evidence_fit import fit_evidence, held_out, sample_prior
@@ -56,13 +57,12 @@ def simulated(seed, n, *, image_sees_color=False):
 
 def test_independent_evidence_is_recovered():
     sample, _, from_shape, from_color = simulated(1, 6000)
-    fit = fit_evidence(sample, NODES, StarEvidence(), "digest")
+    fit = fit_evidence(sample, NODES, StarEvidence())
     model = fit.model
     np.testing.assert_allclose(special.logit(model.image.pi_train), LOG_ODDS, atol=0.25)
     np.testing.assert_allclose(
         special.logit(sample_prior(sample, NODES).marginal(NODES)), LOG_ODDS, atol=0.25
     )
-    assert model.image.checkpoint_digest == "digest"
     image = model.image.llr(sample.p_image, sample.mag)
     assert np.abs(image - from_shape).mean() < 0.1
     color = model.color.llr(sample.delta_rs, np.zeros(len(sample)), sample.mag)
@@ -78,7 +78,7 @@ def test_independent_evidence_is_recovered():
 
 def test_a_network_that_sees_the_color_makes_the_color_worthless():
     sample, _, _, _ = simulated(2, 6000, image_sees_color=True)
-    worth = fit_evidence(sample, NODES, StarEvidence(), "").model.weights["image+color"]
+    worth = fit_evidence(sample, NODES, StarEvidence()).model.weights["image+color"]
     assert worth.image == pytest.approx(1, abs=0.12)
     assert worth.color == pytest.approx(0, abs=0.12)
 
@@ -131,13 +131,14 @@ def test_objects_without_score_color_or_magnitude_are_taken_along():
 def test_too_few_objects_are_said():
     sample, *_ = simulated(6, 40)
     with pytest.raises(SourcesError, match="30 are needed"):
-        fit_evidence(sample, NODES, StarEvidence(), "")
+        fit_evidence(sample, NODES, StarEvidence())
     sample, *_ = simulated(6, 800)
     unscored = replace(sample, p_image=np.where(np.arange(800) < 10, sample.p_image, np.nan))
     with pytest.raises(SourcesError, match="galaxies have a score"):
-        fit_evidence(unscored, NODES, StarEvidence(), "")
+        fit_evidence(unscored, NODES, StarEvidence())
 
 
+SCORED, ALIKE = "perseus-sdss", "perseus-synthetic"
 RECIPE = """
 name = "made"
 description = "Simulated."
@@ -150,6 +151,7 @@ center_deg = [40.5, 40.5]
 [scores]
 table = "scores.csv"
 checkpoint = "perseus-sdss"
+same_training = ["perseus-synthetic"]
 
 [labels]
 member = ["1"]
@@ -192,7 +194,11 @@ def test_the_evidence_file_is_read_back_and_says_how_good_it_is(recipe):
     model = EvidenceModel.read(path)
     assert model.source.startswith("Simulated. Fitted to scores.csv sha256 ")
     assert "table.csv sha256" in model.source
-    assert len(model.image.checkpoint_digest) == 64
+    shipped = {name: resolve_checkpoint(name, recipe.parent) for name in (SCORED, ALIKE)}
+    digests = {name: file_digest(path) for name, path in shipped.items()}
+    assert model.image.checkpoint_digest == digests[SCORED]
+    assert model.for_network(digests[ALIKE], {"member": 0.5}) is model
+    assert model.for_network("c" * 64, {"member": 0.5}).image.overall == 0.5
     metrics = model.metrics["all"]
     assert set(metrics) == {"p_image", "image", "color", "image+color", "image+color+prior"}
     for used in ("image+color", "image+color+prior"):

@@ -4,7 +4,7 @@ Owns their options and what is printed. Does not own the work (``run.reweigh``, 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from survey_classifier.cli.terminal import app, bars
 if TYPE_CHECKING:
     from survey_classifier.membership.weighing import Weighing
     from survey_classifier.run.purity import PurityTable
+    from survey_classifier.run.reweigh import Changes, Reweighed
     from survey_classifier.run.truth import Truth
 
 __all__ = ["purity", "reweigh"]
@@ -82,38 +83,71 @@ def reweigh(
     Example: survey-classifier reweigh out/perseus-west --without color --prior 0.05
     """
     from survey_classifier.run.reweigh import Changes
-    from survey_classifier.run.reweigh import reweigh as run_reweigh
-    from survey_classifier.run.reweigh_table import read_mapping, reweigh_table
 
     changes = Changes(tuple(without or ()), prior, evidence)
+    foreign = _Foreign(checkpoint, system, center, z_cluster, sigma)
     if columns is None:
-        if (center, z_cluster, sigma, checkpoint, system) != (None, None, None, None, "sdss"):
-            raise typer.BadParameter(
-                "a catalog of ours says these itself; they go with --columns",
-                param_hint="--checkpoint, --system, --center, --z-cluster, --sigma",
-            )
-        with bars() as shown:
-            done = run_reweigh(
-                where, changes, out=out, overwrite=overwrite, progress=shown.of("reweigh")
-            )
+        done = _reweigh_catalog(where, changes, foreign, out, overwrite)
     else:
-        if (center, z_cluster, sigma) != (None, None, None) and prior is None:
-            raise typer.BadParameter(
-                "another cluster than Perseus has another prior", param_hint="--prior"
-            )
-        weighing = _weighing(center, z_cluster, sigma, checkpoint or "perseus-sdss")
-        if checkpoint is None:
-            typer.echo("scores are taken for those of perseus-sdss; --checkpoint names another")
-        mapping = read_mapping(columns)
-        if "ebv" not in mapping and any(what.startswith("mag.") for what in mapping):
-            typer.echo("magnitudes are taken as free of extinction; ebv=COLUMN says that of others")
-        done = reweigh_table(
-            where, mapping, weighing, changes, system=system, out=out, overwrite=overwrite
-        )
+        done = _reweigh_table(where, columns, changes, foreign, out, overwrite)
     if done.prior_path is not None:
         typer.echo(f"prior:   {done.prior_path} ({done.prior_source})")
     typer.echo(f"catalog: {done.path}")
     typer.echo(f"{done.n_rows} sources weighed")
+
+
+class _Foreign(NamedTuple):
+    """What is said of a table that is no catalog of ours."""
+
+    checkpoint: str | None = None
+    system: str = "sdss"
+    center: str | None = None
+    z_cluster: float | None = None
+    sigma: float | None = None
+
+
+def _reweigh_catalog(
+    where: Path, changes: "Changes", foreign: _Foreign, out: Path | None, overwrite: bool
+) -> "Reweighed":
+    """Weigh a catalog of ours again."""
+    from survey_classifier.run.reweigh import reweigh as run_reweigh
+
+    if foreign != _Foreign():
+        raise typer.BadParameter(
+            "a catalog of ours says these itself; they go with --columns",
+            param_hint="--checkpoint, --system, --center, --z-cluster, --sigma",
+        )
+    with bars() as shown:
+        return run_reweigh(
+            where, changes, out=out, overwrite=overwrite, progress=shown.of("reweigh")
+        )
+
+
+def _reweigh_table(
+    where: Path,
+    columns: list[str],
+    changes: "Changes",
+    foreign: _Foreign,
+    out: Path | None,
+    overwrite: bool,
+) -> "Reweighed":
+    """Weigh any other table."""
+    from survey_classifier.run.reweigh_table import read_mapping, reweigh_table
+
+    cluster = (foreign.center, foreign.z_cluster, foreign.sigma)
+    if cluster != (None, None, None) and changes.prior is None:
+        raise typer.BadParameter(
+            "another cluster than Perseus has another prior", param_hint="--prior"
+        )
+    weighing = _weighing(*cluster, foreign.checkpoint or "perseus-sdss")
+    if foreign.checkpoint is None:
+        typer.echo("scores are taken for those of perseus-sdss; --checkpoint names another")
+    mapping = read_mapping(columns)
+    if "ebv" not in mapping and any(what.startswith("mag.") for what in mapping):
+        typer.echo("magnitudes are taken as free of extinction; ebv=COLUMN says that of others")
+    return reweigh_table(
+        where, mapping, weighing, changes, system=foreign.system, out=out, overwrite=overwrite
+    )
 
 
 @app.command()
@@ -157,6 +191,7 @@ def _weighing(
 ) -> "Weighing":
     """Return how the evidence of a foreign table is weighed."""
     from survey_classifier.membership.evidence_model import EvidenceModel
+    from survey_classifier.membership.perseus import CENTER_DEG
     from survey_classifier.membership.priors import PriorTable
     from survey_classifier.membership.redshift import RedshiftCuts
     from survey_classifier.membership.weighing import Weighing
@@ -170,7 +205,7 @@ def _weighing(
     return Weighing(
         evidence=EvidenceModel.plain(prevalence) if elsewhere else evidence,
         prior=PriorTable.read("perseus"),
-        center_deg=(49.950667, 41.511696) if center is None else _center(center),
+        center_deg=CENTER_DEG if center is None else _center(center),
         cuts=RedshiftCuts().moved(z_cluster, sigma),
     )
 

@@ -4,6 +4,7 @@ Owns how progress and errors are shown. Does not own any verb.
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ app = typer.Typer(
     epilog="Begin with:  survey-classifier demo",
 )
 console = Console(stderr=True)
+SECONDS_BETWEEN_LINES = 30.0
+"""Of a stage's progress in a log."""
 INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
@@ -41,14 +44,21 @@ Cluster = Annotated[
 
 
 class Bars(Listener):
-    """Shows each stage as a progress bar."""
+    """Shows each stage as a progress bar; in a log, where none moves, as a line now and then."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, object] = {}
+        self._lines: dict[str, float] = {}
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Draw a bar."""
+        """Draw a bar, or print a line if the last one was a while ago."""
+        if not self._progress.console.is_terminal:
+            now = time.monotonic()
+            if now - self._lines.setdefault(stage, now) >= SECONDS_BETWEEN_LINES:
+                self._lines[stage] = now
+                self.say(f"{stage}: {done} of {total}")
+            return
         self._progress.start()  # not before: an empty bar would still print a line
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total)

@@ -15,9 +15,9 @@ the evidence on both sides, and a color that is like no object of either class s
 away only the floor is left, and the ratio is one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -100,21 +100,6 @@ class ColorEvidence(Settings):
                     f"{name}: give one for each"
                 )
         return self
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Return the evidence of a ``[color]`` table.
-
-        Raises
-        ------
-        pydantic.ValidationError
-            If a key or value is wrong; it is a `ValueError`.
-        """
-        return cls.model_validate(content)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the ``[color]`` table."""
-        return self.model_dump(mode="json")
 
     def llr(self, delta: npt.ArrayLike, delta_err: npt.ArrayLike, r0: npt.ArrayLike) -> Floats:
         """Return ln p(delta | member, r_0) / p(delta | other galaxy, r_0).

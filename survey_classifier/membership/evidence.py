@@ -22,7 +22,7 @@ cluster's redshift is no star.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,12 @@ from survey_classifier.membership.redshift_evidence import STAR_SHARE, llr_redsh
 from survey_classifier.membership.stars import p_star
 from survey_classifier.settings import nearest_name
 
-__all__ = ["PIECES", "Assumptions", "Observed", "Weighed", "weigh"]
+__all__ = ["PIECES", "Assumptions", "Observed", "Piece", "Weighed", "weigh"]
 
 Floats = npt.NDArray[np.float64]
 
-PIECES = ("image", "color", "redshift", "position", "star")
+Piece = Literal["image", "color", "redshift", "position", "star"]
+PIECES: tuple[Piece, ...] = get_args(Piece)
 """Names of the evidence that may be left out."""
 USUAL_COLOR_ERR = 0.05
 """Error of a color in mag where none is given."""
@@ -258,7 +259,7 @@ def _position(here: Floats, marginal: Floats, rows: Observed, prior: PriorTable)
 
 
 def _stars(
-    rows: Observed, model: EvidenceModel, prior: PriorTable, used: set[str]
+    rows: Observed, model: EvidenceModel, prior: PriorTable, used: set[Piece]
 ) -> tuple[Floats, Floats]:
     """Return p_star by what is independent of the image, and by all.
 

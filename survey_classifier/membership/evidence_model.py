@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from survey_classifier.errors import ConfigError
 from survey_classifier.membership.color_evidence import ColorEvidence
 from survey_classifier.membership.probability import expit, llr_image, logit
 from survey_classifier.membership.stars import StarEvidence
-from survey_classifier.settings import Settings, nearest_name, read_settings
+from survey_classifier.settings import Settings, read_shipped
 
 __all__ = ["SUBSETS", "EvidenceModel", "ImageEvidence", "Weights"]
 
@@ -35,6 +34,8 @@ class ImageEvidence(Settings):
 
     checkpoint_digest: str = ""
     """SHA-256 of the network's file; '' holds for any network."""
+    same_training: tuple[str, ...] = ()
+    """SHA-256 of the files of other networks that were trained on the same objects."""
     magnitudes: tuple[float, ...] = ()
     """Nodes in r_0, rising, of ``pi_train``; none: one share for all."""
     pi_train: tuple[Share, ...] = ()
@@ -55,6 +56,10 @@ class ImageEvidence(Settings):
         if np.any(np.diff(self.magnitudes) <= 0):
             raise ValueError(f"magnitudes {self.magnitudes} do not rise: sort them")
         return self
+
+    def is_of(self, digest: str) -> bool:
+        """Return whether the shares are those that the network with this SHA-256 was trained at."""
+        return self.checkpoint_digest in ("", digest) or digest in self.same_training
 
     def llr(self, p_image: npt.ArrayLike, r0: npt.ArrayLike) -> Floats:
         """Return logit p_image - logit pi_train(r_0), shape (n,); NaN where there is no score.
@@ -136,17 +141,8 @@ class EvidenceModel(Settings):
         ConfigError
             If there is no such model or it is not valid.
         """
-        path = Path(name)
-        if path.suffix == ".toml" or path.parent != Path():
-            return read_settings(path, cls)
-        shipped = SHIPPED / f"{name}.toml"
-        if not shipped.is_file():
-            known = {file.stem for file in SHIPPED.glob("*.toml")}
-            raise ConfigError(
-                f"no evidence model {str(name)!r}: give a file.toml or a shipped one; "
-                f"{nearest_name(str(name), known)}"
-            )
-        return read_settings(shipped, cls)
+        unknown = f"no evidence model {str(name)!r}: give a file.toml or a shipped one"
+        return read_shipped(name, cls, SHIPPED, unknown)
 
     def for_network(self, digest: str, prevalence: Mapping[str, float]) -> "EvidenceModel":
         """Return this model for a network: if it is of another, with that one's prevalence.
@@ -161,6 +157,6 @@ class EvidenceModel(Settings):
         prevalence
             Class to its share among the network's training objects, as on its card.
         """
-        if self.image.checkpoint_digest in ("", digest):
+        if self.image.is_of(digest):
             return self
         return self.model_copy(update={"image": self.plain(prevalence).image})

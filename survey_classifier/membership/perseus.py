@@ -19,7 +19,7 @@ import numpy.typing as npt
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.probability import expit, logit
 
-__all__ = ["perseus_prior"]
+__all__ = ["CENTER_DEG", "perseus_prior"]
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from survey_classifier.errors import ConfigError
 from survey_classifier.membership.probability import expit, logit
-from survey_classifier.settings import Settings, nearest_name, read_settings
+from survey_classifier.settings import Settings, read_shipped
 
 __all__ = ["PriorTable"]
 
@@ -119,17 +119,8 @@ class PriorTable(Settings):
         ConfigError
             If there is no such table or it is not valid.
         """
-        path = Path(name)
-        if path.suffix == ".toml" or path.parent != Path():
-            return read_settings(path, cls)
-        shipped = SHIPPED / f"{name}.toml"
-        if not shipped.is_file():
-            known = {file.stem for file in SHIPPED.glob("*.toml")}
-            raise ConfigError(
-                f"no prior {str(name)!r}: give a number, a file.toml, or a shipped table; "
-                f"{nearest_name(str(name), known)}"
-            )
-        return read_settings(shipped, cls)
+        unknown = f"no prior {str(name)!r}: give a number, a file.toml, or a shipped table"
+        return read_shipped(name, cls, SHIPPED, unknown)
 
     def with_stars(self, other: "PriorTable") -> "PriorTable":
         """Return this table with the share of stars of another, at its own magnitudes."""

@@ -22,8 +22,9 @@ from survey_classifier.membership.flags import Flag
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.settings import Settings
+from survey_classifier.sources.sky import separation_deg
 
-__all__ = ["OBSERVED_COLUMNS", "Weighing", "radius_deg"]
+__all__ = ["OBSERVED_COLUMNS", "Weighing"]
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -117,34 +118,11 @@ class Weighing(Settings):
         have["z_warning"] = np.where(doubt, 1.0, have.get("z_warning", nothing))
         return Observed.of(
             r0=r0,
-            radius_deg=radius_deg(ra, dec, self.center_deg),
+            radius_deg=separation_deg(ra, dec, *self.center_deg),
             g_r=mag["g"] - mag["r"],
             r_z=mag["r"] - mag["z"],
             **have,
         )
-
-
-def radius_deg(
-    ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, center_deg: tuple[float, float]
-) -> Floats:
-    """Return the distance of positions from a center on the sky.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        ICRS positions, shape (n,); NaN = unknown, and so is the result.
-    center_deg
-        Right ascension and declination.
-    """
-    ra, dec = (
-        np.radians(np.asarray(ra_deg, np.float64)),
-        np.radians(np.asarray(dec_deg, np.float64)),
-    )
-    ra_center, dec_center = np.radians(center_deg)
-    # The haversine formula: exact for small distances, and three sines a row.
-    across = np.sin((ra - ra_center) / 2) ** 2 * np.cos(dec) * np.cos(dec_center)
-    square = np.sin((dec - dec_center) / 2) ** 2 + across
-    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.minimum(square, 1)))), dtype=np.float64)
 
 
 def _as_stored(name: str, values: npt.NDArray[Any]) -> Floats:

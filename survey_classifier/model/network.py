@@ -1,12 +1,9 @@
-"""Networks: what all of them can do, and which one a card describes.
+"""Networks: which one a card describes.
 
 Owns the choice. Does not own the layers (``resnet``, ``vit``), files (``checkpoint``) or devices
 (``scorer``).
 
-Every network turns input ``(n, channel, y, x)`` into logits ``(n, class)`` in two steps that can
-be taken alone: ``forward_features`` gives what is known of a stamp, ``(n, feature)``, and
-``forward_head`` the logits. ``forward_summaries`` gives beside the features what is known early,
-``(n, n_early)``. Both kinds have a linear ``head``.
+What all of them can do is in ``classifier``.
 """
 
 from typing import TypeAlias

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from survey_classifier.model.classifier import Classifier
+
 __all__ = ["ARCHITECTURES", "ResNet", "fuse_norms"]
 
 
@@ -106,7 +108,7 @@ def make_blocks(architecture: Architecture, width: int) -> Iterator[nn.Module]:
             n_in = width * 2**stage * architecture.block.expansion
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """A residual network: stem, four stages of blocks, mean over the grid, linear head.
 
     Parameters
@@ -151,19 +153,6 @@ class ResNet(nn.Module):
         early = x.mean(dim=(2, 3))  # (n, width)
         x = self.blocks(x)  # (n, 8 width expansion, y/32, x/32)
         return early, x.mean(dim=(2, 3))  # (n, 8 width expansion)
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the pooled features of each stamp, shape ``(n, 8 * width * expansion)``."""
-        return self.forward_summaries(x)[1]
-
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits, shape ``(n, n_class)``, from pooled features."""
-        logits: torch.Tensor = self.head(features)
-        return logits
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, shape ``(n, n_class)``, from network input ``(n, n_channel, y, x)``."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _initialize(module: nn.Module) -> None:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import nn
 
+from survey_classifier.model.classifier import Classifier
+
 __all__ = ["VisionTransformer"]
 
 INITIAL_SCATTER = 0.02
@@ -71,7 +73,7 @@ class Block(nn.Module):
         return added
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Classifier):
     """A transformer over the patches of a stamp and one class token, whose end is the feature.
 
     Parameters
@@ -137,19 +139,6 @@ class VisionTransformer(nn.Module):
         """
         tokens = self._tokens(x)
         return tokens[:, 1:].mean(dim=1), self.norm(self.blocks(tokens)[:, 0])
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the class token has gathered of each stamp, shape ``(n, width)``."""
-        return self.forward_summaries(x)[1]
-
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits, shape ``(n, n_class)``, from features."""
-        logits: torch.Tensor = self.head(features)
-        return logits
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, shape ``(n, n_class)``, from network input ``(n, n_channel, y, x)``."""
-        return self.forward_head(self.forward_features(x))
 
     def attention(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the attention of each block.

@@ -6,11 +6,13 @@ columns (``sources``) nor what the evidence is worth (``membership``).
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from survey_classifier.membership.evidence import Piece
 from survey_classifier.membership.extinction import EXTINCTION
+from survey_classifier.membership.perseus import CENTER_DEG
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.settings import Settings
 from survey_classifier.sources.spectra import RedshiftColumns
@@ -19,10 +21,7 @@ from survey_classifier.sources.table import MAX_EBV, SourceColumns
 __all__ = ["BrightStarsSettings", "MembershipSettings", "RedshiftsSettings", "SourcesSettings"]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Piece = Literal["image", "color", "redshift", "position", "star"]
 Center = tuple[Annotated[float, Field(ge=0, lt=360)], Annotated[float, Field(ge=-90, le=90)]]
-PERSEUS_CENTER_DEG = (49.950667, 41.511696)
-"""NGC 1275."""
 _REDSHIFT = RedshiftCuts()
 
 
@@ -124,7 +123,7 @@ class MembershipSettings(Settings):
     ``perseus``, and with another cluster that which knows the network's training alone."""
     without: tuple[Piece, ...] = ()
     """Evidence that is left out: image, color, redshift, position, star."""
-    center_deg: Center = PERSEUS_CENTER_DEG
+    center_deg: Center = CENTER_DEG
     """Right ascension and declination of the cluster's center."""
     red_sequence: str = "perseus-gz"
     """A shipped red sequence by its name, or a file of ``red-sequence``."""
@@ -151,7 +150,7 @@ class MembershipSettings(Settings):
     @property
     def is_perseus(self) -> bool:
         """Whether this is the cluster that the defaults are of."""
-        return self.center_deg == PERSEUS_CENTER_DEG and self.z_cluster == _REDSHIFT.z_cluster
+        return self.center_deg == CENTER_DEG and self.z_cluster == _REDSHIFT.z_cluster
 
     @model_validator(mode="after")
     def _sound(self) -> "MembershipSettings":

@@ -24,8 +24,6 @@ from survey_classifier.sources.table import MAX_EBV
 __all__ = ["Galaxies", "fit_table"]
 
 Floats = npt.NDArray[np.float64]
-MAX_ABS_MAG = 90.0
-"""Beyond, a value is a mark of a missing one, such as 99 or -9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +113,7 @@ def _photometry(galaxies: Galaxies) -> tuple[Floats, Floats, Floats]:
     more = [galaxies.ebv] if isinstance(galaxies.ebv, str) else []
     more += [galaxies.members[0]] if galaxies.members else []
     table = read_table(galaxies.path, [*bands.values(), *galaxies.err.values(), *more])
-    mag = {}
-    for band, column in bands.items():
-        values = table.numbers(column)
-        mag[band] = np.where(np.abs(values) < MAX_ABS_MAG, values, np.nan)
+    mag = {band: table.unmarked(column) for band, column in bands.items()}
     if galaxies.ebv is not None:
         is_column = isinstance(galaxies.ebv, str)
         ebv = table.numbers(str(galaxies.ebv)) if is_column else np.float64(galaxies.ebv)

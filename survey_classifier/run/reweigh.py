@@ -28,7 +28,15 @@ from survey_classifier.run.config import read_run
 from survey_classifier.run.prior_of_catalog import ESTIMATES, estimated_prior
 from survey_classifier.settings import nearest_name
 
-__all__ = ["Changes", "Reweighed", "catalog_of", "new_weighing", "reweigh", "unwritten"]
+__all__ = [
+    "Changes",
+    "Reweighed",
+    "catalog_of",
+    "new_weighing",
+    "reweigh",
+    "unwritten",
+    "written_prior",
+]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 NOTHING = "nothing"
@@ -129,7 +137,7 @@ def reweigh(
         lambda columns: _columns(columns, weighing.weigh(columns), others),
         progress,
     )
-    written = _written_prior(target, changes, weighing)
+    written = written_prior(target, changes, weighing)
     return Reweighed(target, n_rows, written, weighing.prior.source)
 
 
@@ -203,7 +211,7 @@ def new_weighing(
         update["without"] = tuple(name for name in changes.without if name != NOTHING)
     if changes.evidence is not None:
         model = EvidenceModel.read(changes.evidence)
-        if checkpoint_digest and model.image.checkpoint_digest not in ("", checkpoint_digest):
+        if checkpoint_digest and not model.image.is_of(checkpoint_digest):
             # It is of another network; what a score of this one is worth is known already.
             model = model.model_copy(update={"image": old.evidence.image})
         update["evidence"] = model
@@ -245,8 +253,23 @@ def _columns(columns: Columns, weighed: Weighed, others: Sequence[str]) -> Colum
     }
 
 
-def _written_prior(target: Path, changes: Changes, weighing: Weighing) -> Path | None:
-    """Write a prior that was estimated beside the catalog, so that a run can use it."""
+def written_prior(target: Path, changes: Changes, weighing: Weighing) -> Path | None:
+    """Write a prior that was estimated beside a new table, so that a run can use it.
+
+    Parameters
+    ----------
+    target
+        The new table.
+    changes
+        Say whether the prior was estimated.
+    weighing
+        Holds it.
+
+    Returns
+    -------
+    Path or None
+        The file; None if the prior is no estimate.
+    """
     if changes.prior not in ESTIMATES:
         return None
     path = target.with_name(f"{target.stem}-prior.toml")

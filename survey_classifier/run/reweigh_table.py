@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tomli_w
 
 from survey_classifier.errors import ConfigError, SourcesError
 from survey_classifier.files import write_text
@@ -20,8 +19,13 @@ from survey_classifier.membership.evidence import Weighed
 from survey_classifier.membership.extinction import deredden
 from survey_classifier.membership.transforms import to_sdss
 from survey_classifier.membership.weighing import Weighing
-from survey_classifier.run.prior_of_catalog import ESTIMATES
-from survey_classifier.run.reweigh import Changes, Reweighed, new_weighing, unwritten
+from survey_classifier.run.reweigh import (
+    Changes,
+    Reweighed,
+    new_weighing,
+    unwritten,
+    written_prior,
+)
 from survey_classifier.settings import nearest_name
 from survey_classifier.sources.cells import RawTable
 from survey_classifier.sources.formats import read_table
@@ -38,8 +42,6 @@ OBSERVATIONS = (
 )  # fmt: skip
 """What a column may be, besides ``mag.BAND`` and ``magerr.BAND``."""
 _BAND = re.compile(r"(mag|magerr)\.([A-Za-z]\w*)")
-_MAX_ABS = 90.0
-"""Of magnitudes, colors and redshifts: 99, -99, -999 and -9999 are marks of missing values."""
 _SHARES = {"p_image", "p_image_star", "point_likeness", "gaia", "p_star"}
 _MARKED = {"r0", "delta_rs", "delta_rs_err", "z", "z_err"}
 BLOCK_ROWS = 1 << 18
@@ -126,24 +128,22 @@ def reweigh_table(
     extra = {name: known[name].astype(np.float32) for name in ("r0", "delta_rs") if name in known}
     widen_table(path, target, extra | new)
     write_text(target.with_name(f"{target.name}.evidence.json"), weighing.statement)
-    prior = None
-    if changes.prior in ESTIMATES:
-        prior = target.with_name(f"{target.stem}-prior.toml")
-        write_text(prior, tomli_w.dumps(weighing.prior.model_dump(exclude_defaults=True)))
-    return Reweighed(target, n, prior, weighing.prior.source)
+    return Reweighed(target, n, written_prior(target, changes, weighing), weighing.prior.source)
 
 
 def _observed(table: RawTable, mapping: Mapping[str, str], system: str) -> dict[str, Floats]:
     """Return the observations by the names that catalogs have for them."""
     known: dict[str, Floats] = {}
     for what, column in mapping.items():
-        is_angle = what in ("ra", "dec")
-        values = table.angles_deg(column) if is_angle else table.numbers(column)
-        if what in _MARKED or _BAND.fullmatch(what):
-            values = np.where(np.abs(values) < _MAX_ABS, values, np.nan)
+        if what in ("ra", "dec"):
+            values = table.angles_deg(column)
+        elif what in _SHARES:
+            values = _share(table, column)
+        elif what in _MARKED or _BAND.fullmatch(what):
+            values = table.unmarked(column)
+        else:
+            values = table.numbers(column)
         known[what] = np.where(np.isfinite(values), values, np.nan)
-        if what in _SHARES:
-            known[what] = _as_share(known[what], column, table.path)
     if "ebv" in known:
         ebv = known.pop("ebv")
         # A negative reddening is a mistake of the table, and what follows from it is unknown.
@@ -152,13 +152,14 @@ def _observed(table: RawTable, mapping: Mapping[str, str], system: str) -> dict[
     return known | _colors(known, system)
 
 
-def _as_share(values: Floats, column: str, path: Path) -> Floats:
-    """Return shares, with marks of missing ones as NaN."""
-    known = np.where(np.abs(values) < _MAX_ABS, values, np.nan)
+def _share(table: RawTable, column: str) -> Floats:
+    """Return a column of shares."""
+    known = table.unmarked(column)
     wrong = (known < 0) | (known > 1)
     if wrong.any():
         raise SourcesError(
-            f"column {column!r} of {path} holds {known[wrong][0]}: give 0 to 1, empty where unknown"
+            f"column {column!r} of {table.path} holds {known[wrong][0]}: give 0 to 1, empty where "
+            "unknown"
         )
     return known
 

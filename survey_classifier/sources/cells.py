@@ -19,6 +19,8 @@ from survey_classifier.errors import SourcesError
 
 __all__ = ["RawTable"]
 
+MARK = 90.0
+"""From here on a number is a mark of a missing one."""
 _MISSING = r"(?i)^(?:|--?|n/?a|-?nan|none|null)$"
 # Stricter than float(): no digit separators, ASCII digits only.
 _NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity))$"
@@ -68,6 +70,14 @@ class RawTable:
                     "expected: name another column, or store it as numbers"
                 )
             return _float64(column)
+
+    def unmarked(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column of magnitudes, colors or the like, NaN where it marks a missing value.
+
+        99, -99, -999 and -9999 are the customary marks; nothing measured comes near.
+        """
+        values = self.numbers(name)
+        return np.where(np.abs(values) < MARK, values, np.nan)
 
     def angles_deg(self, name: str) -> npt.NDArray[np.float64]:
         """Return a column of angles in degrees, NaN where there is no value; shape (n,).

@@ -13,6 +13,7 @@ from scipy.spatial import KDTree
 __all__ = [
     "SAME_OBJECT_ARCSEC",
     "chord_of_separation",
+    "is_new_object",
     "nearest_within",
     "object_groups",
     "on_unit_sphere",
@@ -39,7 +40,7 @@ def chord_of_separation(separation_arcsec: float) -> float:
 
 
 def separation_deg(
-    ra_deg: FloatArray, dec_deg: FloatArray, other_ra: npt.ArrayLike, other_dec: npt.ArrayLike
+    ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, other_ra: npt.ArrayLike, other_dec: npt.ArrayLike
 ) -> FloatArray:
     """Return distances on the sky in degrees; NaN where a position is unknown.
 
@@ -50,9 +51,36 @@ def separation_deg(
     other_ra, other_dec
         Of each the other one, or one for all.
     """
-    others = np.asarray(other_ra, dtype=np.float64), np.asarray(other_dec, dtype=np.float64)
-    chord = np.linalg.norm(on_unit_sphere(ra_deg, dec_deg) - on_unit_sphere(*others), axis=-1)
-    return np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1)))
+    ra, dec, there_ra, there_dec = (
+        np.radians(np.asarray(angle, dtype=np.float64))
+        for angle in (ra_deg, dec_deg, other_ra, other_dec)
+    )
+    # The haversine formula: exact for small distances, and three sines a row.
+    across = np.sin((ra - there_ra) / 2) ** 2 * np.cos(dec) * np.cos(there_dec)
+    square = np.sin((dec - there_dec) / 2) ** 2 + across
+    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.minimum(square, 1)))), dtype=np.float64)
+
+
+def is_new_object(
+    ra_deg: FloatArray, dec_deg: FloatArray, known_ra: FloatArray, known_dec: FloatArray
+) -> npt.NDArray[np.bool_]:
+    """Return which positions are none of some objects that are known already.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg
+        Positions in degrees, shape ``(n,)``.
+    known_ra, known_dec
+        Of the known objects, at least one.
+
+    Returns
+    -------
+    ndarray of bool
+        Shape ``(n,)``; false within `SAME_OBJECT_ARCSEC` of a known object.
+    """
+    tree = KDTree(on_unit_sphere(known_ra, known_dec))
+    distance, _ = tree.query(on_unit_sphere(ra_deg, dec_deg))
+    return np.asarray(distance) > chord_of_separation(SAME_OBJECT_ARCSEC)
 
 
 def nearest_within(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
+from survey_classifier.membership.perseus import CENTER_DEG
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.synthetic.archive import Archive, Extent, as_planes
 from survey_classifier.synthetic.passbands import ERO, MER, Passband
@@ -24,8 +25,6 @@ from survey_classifier.synthetic.tables import Input
 
 __all__ = ["ERO_ARCHIVE", "MER_ARCHIVE", "OUTDATED"]
 
-CENTER_DEG = (49.950667, 41.511696)
-"""NGC 1275."""
 SCALE_ARCSEC = 0.1
 FIRST_TILE = 102000001
 NEWER, OLDER = "20241018T214045.289017Z", "20230405T101112.131415Z"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from survey_classifier.errors import ConfigError
+from survey_classifier.membership.perseus import CENTER_DEG
 from survey_classifier.synthetic.colors import BANDS
 from survey_classifier.synthetic.exposure import (
     FILTERS,
@@ -35,8 +36,6 @@ __all__ = ["SimulatedField", "simulate"]
 Progress = Callable[[int, int], None]
 """Called with the number of finished images and of all."""
 
-CENTER_RA_DEG, CENTER_DEC_DEG = 49.950667, 41.511696
-"""NGC 1275."""
 MIN_SIZE_PX, MIN_SOURCES = 256, 20
 
 _HOLE_RADIUS = 150 / 4096
@@ -132,7 +131,7 @@ def _write_all(
     folder: Path, seed: int, size_px: int, n_sources: int, progress: Progress | None
 ) -> dict[str, int]:
     """Draw everything and write it; return the number of listed sources by class."""
-    pointing = Pointing(size_px, SCALE_ARCSEC, CENTER_RA_DEG, CENTER_DEC_DEG)
+    pointing = Pointing(size_px, SCALE_ARCSEC, *CENTER_DEG)
     hole = Hole(0.25 * size_px, 0.75 * size_px, _HOLE_RADIUS * size_px)
     who, tables, *noise = np.random.default_rng(seed).spawn(2 + len(FILTERS))
     listed = list_objects(who, pointing, hole, n_sources)

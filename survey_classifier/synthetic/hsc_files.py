@@ -16,6 +16,7 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from survey_classifier.geometry import Box, nearest_pixel
+from survey_classifier.membership.perseus import CENTER_DEG
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.skymap import Patches, RingsTract
 from survey_classifier.synthetic.archive import Archive, Extent, as_planes
@@ -30,7 +31,6 @@ __all__ = ["HSC_ARCHIVE", "TRACTS"]
 Index = tuple[int, int]
 
 TRACTS = (15548, 15549)
-DEC_DEG = 41.511696
 FLUXMAG0 = 63095734448.0194
 """Counts of magnitude 0 at zero point 27."""
 DETECTION_SNR = 5.0
@@ -78,7 +78,7 @@ def _tract_plane(tract: int, extent: Extent) -> TangentPlane:
 def _center() -> tuple[float, float]:
     """Return where the border between the tracts crosses the cluster's declination."""
     west, east = (RingsTract(tract).center[0] for tract in TRACTS)
-    return (west + east) / 2, DEC_DEG
+    return (west + east) / 2, CENTER_DEG[1]
 
 
 def _patches(tract: int, extent: Extent) -> tuple[Index, Index]:

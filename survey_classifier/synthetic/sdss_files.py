@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
+from survey_classifier.membership.perseus import CENTER_DEG
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.synthetic.archive import Archive, Extent
 from survey_classifier.synthetic.passbands import SDSS, SDSS_CAMERA, SDSS_SCALE_ARCSEC, Passband
@@ -25,7 +26,6 @@ from survey_classifier.synthetic.tables import Input
 
 __all__ = ["SDSS_ARCHIVE"]
 
-CENTER_DEG = (49.950667, 41.511696)
 RUN, CAMCOL, FIRST_FIELD = 7777, 3, 101
 ROTATION_DEG = 104.0
 """Position angle of the scan, along which y runs."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from survey_classifier.errors import ConfigError
+from survey_classifier.membership.perseus import CENTER_DEG
 from survey_classifier.synthetic.exposure import SCALE_ARCSEC
 from survey_classifier.synthetic.folder import making, require_seed, require_unused
 from survey_classifier.synthetic.passbands import HSC, Passband
@@ -25,8 +26,6 @@ from survey_classifier.synthetic.tables import Input, run_file, write_tables
 
 __all__ = ["SimulatedTiles", "simulate_tiles"]
 
-CENTER_DEG = (49.950667, 41.511696)
-"""NGC 1275."""
 IMAGES = "tiles"
 """Folder of the images."""
 MIN_TILE_PX, MIN_SOURCES = 64, 20

@@ -19,7 +19,7 @@ from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.red_sequence import RedSequence
 from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
 from survey_classifier.sources.digest import table_digest
-from survey_classifier.sources.sky import on_unit_sphere
+from survey_classifier.sources.sky import separation_deg
 from survey_classifier.training.calibration_recipe import (
     CalibrationRecipe,
     read_calibration_recipe,
@@ -70,9 +70,8 @@ def calibrate(recipe_path: Path, say: Say | None = None) -> Path:
     n_scored = int(np.isfinite(sample.p_image).sum())
     say(f"{len(sample)} labeled objects, {int(sample.is_member.sum())} of them members, "
         f"{n_scored} with a score")  # fmt: skip
-    network = resolve_checkpoint(recipe.scores.checkpoint, recipe_path.resolve().parent)
     nodes = np.array(recipe.mag_nodes)
-    fit = fit_evidence(sample, nodes, recipe.stars, file_digest(network))
+    fit = fit_evidence(sample, nodes, recipe.stars)
     worth = fit.model.weights["image+color"]
     say(f"image and color together: weights {worth.image:.2f} +- {fit.weight_err['image']:.2f} "
         f"and {worth.color:.2f} +- {fit.weight_err['color']:.2f}")  # fmt: skip
@@ -81,13 +80,22 @@ def calibrate(recipe_path: Path, say: Say | None = None) -> Path:
         say(line)
     metrics["weight_err"] = fit.weight_err
     sequence = RedSequence.read(recipe.named(recipe.red_sequence))
-    found: dict[str, Any] = {"source": _source(recipe), "metrics": metrics}
+    image = fit.model.image.model_copy(update=_networks(recipe))
+    found: dict[str, Any] = {"source": _source(recipe), "metrics": metrics, "image": image}
     if fit.model.color is not None:
         bands = (sequence.blue, sequence.red, sequence.mag)
         found["color"] = fit.model.color.model_copy(update={"bands": bands})
     model = fit.model.model_copy(update=found)
     _write(model, recipe.model_path)
     return recipe.model_path
+
+
+def _networks(recipe: CalibrationRecipe) -> dict[str, Any]:
+    """Return by their digests the networks whose training the shares of members are of."""
+    folder = recipe.path(".")
+    names = (recipe.scores.checkpoint, *recipe.scores.same_training)
+    first, *others = (file_digest(resolve_checkpoint(name, folder)) for name in names)
+    return {"checkpoint_digest": first, "same_training": tuple(others)}
 
 
 def judge(sample: CalibrationSample, recipe: CalibrationRecipe) -> dict[str, Any]:
@@ -105,7 +113,9 @@ def judge(sample: CalibrationSample, recipe: CalibrationRecipe) -> dict[str, Any
     """
     nodes = np.array(recipe.mag_nodes)
     table = PriorTable.read(recipe.named(recipe.prior)) if recipe.prior else None
-    radius = None if recipe.center_deg is None else _radius_deg(sample, recipe.center_deg)
+    radius = None
+    if recipe.center_deg is not None:
+        radius = separation_deg(sample.ra_deg, sample.dec_deg, *recipe.center_deg)
     forecasts = {"p_image": sample.p_image, **held_out(sample, nodes, table, radius)}
     found: dict[str, Any] = {}
     for name, rows in _sets(sample).items():
@@ -127,13 +137,6 @@ def _sets(sample: CalibrationSample) -> dict[str, Bools]:
         if sample.is_star[inside].any():
             sets[f"{name} galaxies"] = inside & ~sample.is_star
     return sets
-
-
-def _radius_deg(sample: CalibrationSample, center_deg: tuple[float, float]) -> Floats:
-    """Return the distance of each object from the cluster's center."""
-    center = on_unit_sphere(np.array(center_deg[:1]), np.array(center_deg[1:]))
-    chord = np.linalg.norm(on_unit_sphere(sample.ra_deg, sample.dec_deg) - center, axis=1)
-    return np.degrees(2 * np.arcsin(chord / 2))
 
 
 def _source(recipe: CalibrationRecipe) -> str:

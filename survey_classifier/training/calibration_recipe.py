@@ -38,6 +38,9 @@ class ScoresSettings(Settings):
     columns: ScoreColumns = ScoreColumns()
     checkpoint: str
     """Name of the network that they tell of."""
+    same_training: tuple[str, ...] = ()
+    """Names of other networks that were trained on the same objects: their scores hold the same
+    shares of members."""
 
 
 class TruthSettings(Settings):

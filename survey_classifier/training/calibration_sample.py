@@ -13,9 +13,8 @@ from scipy.spatial import KDTree
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.membership.red_sequence import RedSequence
-from survey_classifier.sources.cells import RawTable
 from survey_classifier.sources.formats import read_table
-from survey_classifier.sources.sky import SAME_OBJECT_ARCSEC, chord_of_separation, on_unit_sphere
+from survey_classifier.sources.sky import is_new_object, on_unit_sphere
 from survey_classifier.training.calibration_recipe import (
     CalibrationRecipe,
     LabeledTable,
@@ -25,8 +24,6 @@ from survey_classifier.training.calibration_recipe import (
 __all__ = ["CalibrationSample", "load_calibration_sample"]
 
 Floats = npt.NDArray[np.float64]
-MAX_ABS_MAG = 90.0
-"""Beyond, a value is a mark of a missing one, such as 99 or -9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +92,8 @@ def _read_labeled(
     table = read_table(recipe.path(data.table), [*names, *columns.color, *errors])
     n = len(table)
     label = table.text(columns.label)
-    mag = _mags(table, columns.mag) - data.mag_offset
-    color = sum((_mags(table, name) for name in columns.color), start=np.zeros(n))
+    mag = table.unmarked(columns.mag) - data.mag_offset
+    color = sum((table.unmarked(name) for name in columns.color), start=np.zeros(n))
     error = np.full(n, data.color_err)
     if columns.color_err is not None:
         error = table.numbers(columns.color_err)
@@ -120,12 +117,6 @@ def _read_labeled(
             f"object {kept.object_id[lost][0]!r} of {data.table} has no position; leave it out"
         )
     return _each_once(kept, data.table)
-
-
-def _mags(table: RawTable, name: str) -> Floats:
-    """Return a column of magnitudes or colors, NaN where it holds a mark of a missing one."""
-    values = table.numbers(name)
-    return np.where(np.abs(values) < MAX_ABS_MAG, values, np.nan)
 
 
 def _known_labels(
@@ -164,9 +155,7 @@ def _without_known(
     if not len(rows) or not any(len(part) for part in earlier):
         return rows
     known = _joined(earlier)
-    tree = KDTree(on_unit_sphere(known.ra_deg, known.dec_deg))
-    distance, _ = tree.query(on_unit_sphere(rows.ra_deg, rows.dec_deg))
-    return rows.take(np.asarray(distance) > chord_of_separation(SAME_OBJECT_ARCSEC))
+    return rows.take(is_new_object(rows.ra_deg, rows.dec_deg, known.ra_deg, known.dec_deg))
 
 
 def _joined(parts: Sequence[CalibrationSample]) -> CalibrationSample:

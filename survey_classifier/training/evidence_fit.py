@@ -44,9 +44,7 @@ class EvidenceFit:
     """1-sigma error of the weight of ``image`` and ``color`` where a source has both."""
 
 
-def fit_evidence(
-    sample: CalibrationSample, mag_nodes: Floats, stars: StarEvidence, checkpoint_digest: str
-) -> EvidenceFit:
+def fit_evidence(sample: CalibrationSample, mag_nodes: Floats, stars: StarEvidence) -> EvidenceFit:
     """Fit an evidence model.
 
     Parameters
@@ -57,15 +55,13 @@ def fit_evidence(
         Ascending magnitudes of the model.
     stars
         Star evidence, taken over.
-    checkpoint_digest
-        Digest of the network that gave the scores.
 
     Raises
     ------
     SourcesError
         If members or other galaxies with a color, or galaxies with image and color, are too few.
     """
-    image = _fit_image(sample, mag_nodes, checkpoint_digest)
+    image = _fit_image(sample, mag_nodes)
     color = _fit_color(sample, mag_nodes)
     model = EvidenceModel(source="in the making", image=image, color=color, stars=stars)
     llrs, prior = _held_out_llrs(sample, mag_nodes)
@@ -130,7 +126,7 @@ def held_out(
     if table is not None:
         found["image+color+prior"] = np.full(len(sample), np.nan)
     for seen, held in _folds(sample):
-        model = fit_evidence(sample.take(seen), mag_nodes, StarEvidence(), "").model
+        model = fit_evidence(sample.take(seen), mag_nodes, StarEvidence()).model
         prior = sample_prior(sample.take(seen), mag_nodes)
         rows = _observed(sample.take(held), None if radius_deg is None else radius_deg[held])
         for name, left_out in pieces.items():
@@ -153,9 +149,7 @@ def _observed(sample: CalibrationSample, radius_deg: Floats | None = None) -> Ob
     )
 
 
-def _fit_image(
-    sample: CalibrationSample, mag_nodes: Floats, checkpoint_digest: str
-) -> ImageEvidence:
+def _fit_image(sample: CalibrationSample, mag_nodes: Floats) -> ImageEvidence:
     """Return the share of members among the galaxies that the network was trained on.
 
     The prior is a share among galaxies too. Stars were among the training's nonmembers; to a source
@@ -164,7 +158,6 @@ def _fit_image(
     scored = sample.take(np.isfinite(sample.p_image) & ~sample.is_star)
     share = fit_share(scored.mag, scored.is_member, mag_nodes)
     return ImageEvidence(
-        checkpoint_digest=checkpoint_digest,
         magnitudes=tuple(mag_nodes.tolist()),
         pi_train=tuple(share.clip(1e-3, 1 - 1e-3).round(N_DIGITS).tolist()),
         overall=round(_inside(float(scored.is_member.mean())), N_DIGITS),
@@ -195,7 +188,7 @@ def _held_out_llrs(sample: CalibrationSample, mag_nodes: Floats) -> tuple[Floats
     llrs, prior = np.full((2, len(sample)), np.nan), np.full(len(sample), np.nan)
     for seen, held in _folds(sample):
         others, rows = sample.take(seen), sample.take(held)
-        image, color = _fit_image(others, mag_nodes, ""), _fit_color(others, mag_nodes)
+        image, color = _fit_image(others, mag_nodes), _fit_color(others, mag_nodes)
         llrs[0, held] = image.llr(rows.p_image, rows.mag)
         llrs[1, held] = color.llr(rows.delta_rs, np.nan_to_num(rows.delta_rs_err), rows.mag)
         prior[held] = logit(sample_prior(others, mag_nodes).marginal(rows.mag))

@@ -8,11 +8,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.sources.formats import read_table
-from survey_classifier.sources.sky import SAME_OBJECT_ARCSEC, chord_of_separation, on_unit_sphere
+from survey_classifier.sources.sky import is_new_object
 from survey_classifier.training.recipes import DataSettings, LabelSettings, Recipe
 
 __all__ = ["Labels", "joined", "read_labels", "without_known"]
@@ -132,9 +131,7 @@ def without_known(labels: Labels, earlier: Sequence[Labels]) -> Labels:
     if not earlier or not len(labels):
         return labels
     known = joined(earlier)
-    tree = KDTree(on_unit_sphere(known.ra_deg, known.dec_deg))
-    distance, _ = tree.query(on_unit_sphere(labels.ra_deg, labels.dec_deg))
-    return labels.take(np.asarray(distance) > chord_of_separation(SAME_OBJECT_ARCSEC))
+    return labels.take(is_new_object(labels.ra_deg, labels.dec_deg, known.ra_deg, known.dec_deg))
 
 
 def joined(labels: Sequence[Labels]) -> Labels:

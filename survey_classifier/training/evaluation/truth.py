@@ -24,8 +24,6 @@ Floats = npt.NDArray[np.float64]
 
 CLASSES = ("cluster", "background", "star")
 """The true classes; members are of the first."""
-MAX_ABS_MAG = 90.0
-"""Beyond, a value is a mark of a missing one, such as 99 or -9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def _read(file: TruthFile, number: int, sequence: RedSequence) -> Truth:
     table = read_table(file.path(data.table), _names(data))
     columns, n = data.columns, len(table)
     label = table.text(columns.label)
-    mag = np.full(n, np.nan) if columns.mag is None else _mags(table, columns.mag)
+    mag = np.full(n, np.nan) if columns.mag is None else table.unmarked(columns.mag)
     true_class = np.full(n, CLASSES[1], dtype=object)
     true_class[np.isin(label, file.labels.member)] = CLASSES[0]
     true_class[np.isin(label, file.labels.star)] = CLASSES[2]
@@ -153,13 +151,7 @@ def _delta(table: RawTable, data: TruthTable, sequence: RedSequence, mag: Floats
 def _sum(table: RawTable, parts: Iterable[str] | Mapping[str, float]) -> Floats:
     """Return the sum of columns, each multiplied by its factor where it has one."""
     factors = parts if isinstance(parts, Mapping) else dict.fromkeys(parts, 1.0)
-    return np.sum([factor * _mags(table, name) for name, factor in factors.items()], axis=0)
-
-
-def _mags(table: RawTable, name: str) -> Floats:
-    """Return a column of numbers, NaN where it holds a mark of a missing one."""
-    values = table.numbers(name)
-    return np.where(np.abs(values) < MAX_ABS_MAG, values, np.nan)
+    return np.sum([factor * table.unmarked(name) for name, factor in factors.items()], axis=0)
 
 
 def _known_labels(

@@ -27,6 +27,7 @@ FILES = {
     "evaluation.html", "evaluation.md", "measures.parquet", "confusion.parquet", "curves.parquet",
     "reliability.parquet", "objects.parquet", "curves.png", "reliability.png", "confusion.png",
     "by-magnitude.png", "color-pairs.png", "false-members.png", "missed-members.png",
+    "compared.parquet", "errors.parquet", "error-fifths.parquet", "errors.png",
 }  # fmt: skip
 
 
@@ -222,6 +223,78 @@ def test_the_verb(finished, tmp_path):
     assert done.stdout.splitlines()[-1] == f"page: {tmp_path / 'judged' / 'evaluation.html'}"
     with pytest.raises(SourcesError, match="did you mean 'p_image'"):
         CliRunner().invoke(app, [*command, "--score", "p_imag"], catch_exceptions=False)
+
+
+def test_scores_are_compared_with_others(finished, tmp_path):
+    """With the same scores there is no difference; objects that they lack are left out."""
+    folder, done = finished
+    objects = columns(folder, "objects")
+    rows = list(zip(objects["id"], objects["p_image"], strict=True))
+    for name, some in (("same", rows), ("fewer", rows[3:])):
+        with (tmp_path / f"{name}-out-of-fold.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("id", "p_member"), *some])
+    command = ["evaluate", str(folder / "out-run"), "--score", "p_image", "--by", "class,mag",
+               "--truth", str(folder / "truth.csv"), "--out", str(tmp_path / "judged")]  # fmt: skip
+    for name in ("same", "fewer"):
+        command += ["--against", str(tmp_path / f"{name}-out-of-fold.csv")]
+    lines = CliRunner().invoke(app, command, catch_exceptions=False).stdout.splitlines()
+    n = len(done.results.judged) - 3
+    assert lines[0].startswith(f"{n} objects, ")
+    assert lines[1].endswith("same-out-of-fold.csv")
+    assert lines[2].endswith("fewer-out-of-fold.csv; lacks 3 objects, left out")
+    found = pq.read_table(tmp_path / "judged" / "compared.parquet").to_pylist()
+    kinds = {(row["by"], row["group"]) for row in found}
+    assert {("set", "all"), ("set", "galaxies"), ("class", "star")} <= kinds
+    keys = ("auc", "accuracy", "brier", "calibration_error", "log_loss")
+    cells = [f"{key}{end}" for key in keys for end in ("", "_low", "_high")]
+    everyone = [row for row in found if row["group"] == "all"]
+    names = ["same", "fewer", "majority", "red sequence", "photometry", "radial profile"]
+    assert [row["forecast"] for row in everyone] == names
+    assert {row["less"] for row in found} == {"out-run"}
+    for row in everyone[:2]:
+        # Tables written as CSV have the very same numbers.
+        assert [row[cell] for cell in cells] == [0] * 15
+    assert all(row["brier"] != 0 for row in everyone[2:])
+    page = (tmp_path / "judged" / "evaluation.html").read_text()
+    text = (tmp_path / "judged" / "evaluation.md").read_text()
+    assert "Differences from out-run" in page
+    assert "Of out-run: The network was trained on objects of truth.csv" in page
+    assert "| same | +0.0000 [+0.0000, +0.0000] |" in text
+    assert "fewer-out-of-fold.csv | 3 |" in text
+
+
+def test_a_picture_leaves_out_what_it_has_no_room_for(finished, tmp_path):
+    folder, _ = finished
+    objects = columns(folder, "objects")
+    others = [tmp_path / f"net-{number}.csv" for number in range(6)]
+    for path in others:
+        with path.open("w", newline="") as file:
+            rows = zip(objects["id"], objects["p_image"], strict=True)
+            csv.writer(file).writerows([("id", "p_member"), *rows])
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    done = evaluate(folder / "out-run", truth, tmp_path / "judged", against=others, by=("mag",))
+    assert done.results.drawn == ["out-run", *(path.stem for path in others), "majority"]
+    page = done.page.read_text()
+    assert "Not shown: red sequence, photometry, radial profile." in page
+    # Tables of many sets show the scores and the best baseline.
+    text = (tmp_path / "judged" / "evaluation.md").read_text()
+    assert "net-0" not in text[text.index("## By magnitude") :]
+
+
+def test_claimed_errors_are_shown(finished):
+    folder, done = finished
+    tests = {test.group.name: test for test in done.results.claims}
+    assert list(tests) == ["all", "galaxies"]
+    assert {test.forecast for test in tests.values()} == {"p_image"}
+    errors, fifths = columns(folder, "errors"), columns(folder, "error-fifths")
+    assert errors["correlation"][0] == tests["all"].correlation.value
+    assert fifths["among"] == ["all"] * 5 + ["alike"] * 5
+    assert sum(fifths["n"][:5]) == sum(fifths["n"][5:]) == len(done.results.judged)
+    assert "Claimed errors of p_image, the smallest" in done.page.read_text()
+    assert (
+        "By fifths among objects of like certainty"
+        in (folder / "judged" / "evaluation.md").read_text()
+    )
 
 
 def test_real_scores_are_as_good_as_is_said(real_data, monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from survey_classifier.membership.red_sequence import PERSEUS_GZ
 from survey_classifier.sources.formats import table_columns
 from survey_classifier.training.evaluation.breakdown import KINDS, groups, regions
 from survey_classifier.training.evaluation.judged import join
-from survey_classifier.training.evaluation.scores import read_scores
+from survey_classifier.training.evaluation.scores import read_compared, read_scores
 from survey_classifier.training.evaluation.settings import parse_columns, read_truth_file
 from survey_classifier.training.evaluation.truth import read_truth
 
@@ -161,6 +161,8 @@ def test_sets_of_objects_are_what_their_names_say(folder):
     assert sets["mag", "16-18"] == [0, 1]  # half-open
     assert sets["mag", "18-20"] == [3]
     assert sets["table", "visual"] == [3, 4]
+    assert sets["table", "spectra galaxies"] == [0, 1]
+    assert ("table", "visual galaxies") not in sets  # there are no stars in it
     assert sets["fold", "1"] == [2, 3, 4]
     assert ("region", "green_valley") not in sets
 
@@ -207,6 +209,90 @@ def test_turned_copies_of_an_object_are_one_with_the_mean_score(folder):
     # One part of a random split has no folds that simple forecasts could be fitted to.
     assert found.split == "part"
     assert found.fold.tolist() == [0, 0, 1, 1]
+
+
+def compared(folder, *names, match="id"):
+    """Judge scores beside others."""
+    file = read_truth_file(folder / "truth.toml", {}, ())
+    tables = read_compared([folder / name for name in ("scores.csv", *names)], None, (), ())
+    return join(read_truth(file), tables[0], file, match, tables[1:])
+
+
+def test_other_scores_are_of_the_same_objects(folder):
+    """One of them knows an object by another of its names, and lacks two."""
+    rows = [("p3", 0.6), ("p1", 0.4), ("s2", 0.3), ("s3", ""), ("y", 0.1)]
+    write(folder / "next-out-of-fold.csv", ["id", "p_member"], rows)
+    found = compared(folder, "next-out-of-fold.csv")
+    assert found.truth.object_id.tolist() == ["s1", "s2", "p3"]
+    assert {name: p.tolist() for name, p in found.p.items()} == {
+        "scores": [0.9, 0.2, 0.1],
+        "next": [0.4, 0.3, 0.6],
+    }
+    assert found.n_own == 1
+    assert found.n_lacking == {"next": 2}
+    assert found.n_unscored == judged(folder)[0].n_unscored
+    assert found.fold.tolist() == [0, 0, 1]
+
+
+def test_other_scores_by_position(folder):
+    positions = {"s1": 50.0, "s2": 50.01, "s3": 50.02, "p2": 50.04, "p3": 50.05}
+    rows = [(name, ra, 41 + 0.3 * ARCSEC, k / 10) for k, (name, ra) in enumerate(positions.items())]
+    header = ["source_id", "ra", "dec", "p_image"]
+    write(folder / "scores.csv", header, rows)
+    write(folder / "other.csv", header, [(f"x{n}", *row[1:]) for n, row in enumerate(rows[::-1])])
+    found = compared(folder, "other.csv", match="position")
+    assert len(found) == 5
+    assert found.p["scores"].tolist() == found.p["other"].tolist() == [0, 0.1, 0.2, 0.3, 0.4]
+
+
+def test_scores_that_share_no_object_cannot_be_compared(folder):
+    write(folder / "other.csv", ["id", "p_member"], [("s4", 0.5)])
+    message = r"no object has a score in all of .*scores.csv, .*other.csv; compare tables"
+    with pytest.raises(SourcesError, match=message):
+        compared(folder, "other.csv")
+    write(folder / "other.csv", ["id", "p_member"], [("q", 0.5)])
+    with pytest.raises(SourcesError, match=r"no object of the truth has a score in .*other.csv"):
+        compared(folder, "other.csv")
+
+
+def test_compared_tables_have_names_of_their_own(folder):
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        write(folder / name / "net.csv", ["id", "p_member"], [("s1", 0.1)])
+    write(folder / "majority.csv", ["id", "p_member"], [("s1", 0.1)])
+    paths = [folder / "a" / "net.csv", folder / "b" / "net.csv", folder / "a" / "net.csv",
+             folder / "scores.csv", folder / "majority.csv"]  # fmt: skip
+    tables = read_compared(paths, None, (), {"majority"})
+    assert [table.name for table in tables] == ["a/net", "b/net", "a/net 2", "scores", "majority 2"]
+    assert [list(table.p) for table in tables] == [[table.name] for table in tables]
+
+
+def test_columns_asked_for_are_those_of_the_others_where_they_have_them(folder):
+    header = ["key", "id", "p_image", "p_member", "p_image_err"]
+    write(folder / "run.csv", header, [("s1", "s1", 0.1, 0.2, 0.01)])
+    one, other = read_compared(
+        [folder / "run.csv", folder / "scores.csv"], "key", ("p_member", "p_image"), ()
+    )
+    assert list(one.p) == ["run p_member", "run p_image"]
+    assert one.claim.of == "run p_image"
+    assert list(other.p) == ["scores"]
+    with pytest.raises(SourcesError, match="no column 'p_imag'"):
+        read_compared([folder / "run.csv", folder / "scores.csv"], "key", ("p_imag",), ())
+
+
+def test_claimed_errors_are_read_with_what_they_are_errors_of(folder):
+    header = ["id", "fold", "p_member", "p_err"]
+    rows = [("s1", 0, 0.2, 0.1), ("s2", 0, 0.5, ""), ("s1", 0, 0.4, 0.3), ("p2", 1, 0.6, 0.2)]
+    write(folder / "scores.csv", header, rows)
+    claim = judged(folder)[0].claims["p_member"]
+    assert claim.p == pytest.approx([0.3, 0.5, 0.6])
+    np.testing.assert_allclose(claim.p_err, [0.2, np.nan, 0.2])
+    # A run's are those of the network's score, whatever is judged; of one view there are none.
+    write(folder / "run.csv", ["id", "p_member", "p_image", "p_image_err"], [("s1", 0.9, 0.8, 0.1)])
+    claim = read_scores(folder / "run.csv").claim
+    assert (claim.of, claim.p.tolist(), claim.p_err.tolist()) == ("p_image", [0.8], [0.1])
+    write(folder / "one-view.csv", header, [("s1", 0, 0.2, ""), ("s2", 0, 0.5, "")])
+    assert read_scores(folder / "one-view.csv").claim is None
 
 
 def test_named_columns_of_scores(folder):

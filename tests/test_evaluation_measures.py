@@ -6,8 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from survey_classifier.training.evaluation import measures
-from survey_classifier.training.evaluation.measures import MEASURES, Resampler, curves, measure
+from survey_classifier.training.evaluation import measures, resampling
+from survey_classifier.training.evaluation.measures import COMPARED, MEASURES, Measures, curves
+from survey_classifier.training.evaluation.resampling import INTERVAL, Resampler
+
+
+def measure(forecasts, is_member, rows, resampler):
+    return Measures.of(forecasts, is_member, rows, resampler).figures()
 
 
 def forecast(seed, n=60, levels=8):
@@ -46,6 +51,7 @@ def test_figures_are_those_of_scikit_learn():
         "auc": metrics.roc_auc_score(is_member, p),
         "average_precision": metrics.average_precision_score(is_member, p),
         "brier": metrics.brier_score_loss(is_member, p),
+        "log_loss": metrics.log_loss(is_member, np.clip(p, 1e-6, 1 - 1e-6)),
     }
     for name, value in expected.items():
         assert found[name].value == pytest.approx(value), name
@@ -78,16 +84,64 @@ def test_the_same_seed_gives_the_same_intervals_and_each_forecast_the_same_resam
     assert one["a"] != other["a"]
 
 
+def test_differences_are_those_of_the_same_resampled_objects():
+    """Held against a loop over the draws, of a part of the objects."""
+    p, is_member = forecast(11, 150)
+    other = np.clip(p + np.random.default_rng(12).normal(0, 0.2, 150), 0, 1)
+    rows = np.arange(150) % 3 > 0
+    found = Measures.of({"p": p, "other": other}, is_member, rows, Resampler(150, 4, 60))
+    spread = {key: [] for key in COMPARED}
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        drawn = rng.integers(0, 150, 150)
+        drawn = drawn[rows[drawn]]
+        for key in COMPARED:
+            one, two = (MEASURES[key](of[drawn], is_member[drawn]) for of in (p, other))
+            spread[key].append(two - one)
+    differences = found.differences()
+    assert list(differences) == ["other"]
+    for key, figure in differences["other"].items():
+        value = MEASURES[key](other[rows], is_member[rows]) - MEASURES[key](
+            p[rows], is_member[rows]
+        )
+        assert figure.value == pytest.approx(value)
+        draws = np.array(spread[key])
+        if key == "calibration_error":
+            draws += value - draws.mean()
+        np.testing.assert_allclose([figure.low, figure.high], np.percentile(draws, INTERVAL))
+
+
+def test_the_same_scores_differ_by_nothing():
+    p, is_member = forecast(13, 120)
+    everyone = np.ones(120, dtype=bool)
+    found = Measures.of({"p": p, "again": p.copy()}, is_member, everyone, Resampler(120))
+    for figure in found.differences()["again"].values():
+        assert (figure.value, figure.low, figure.high) == (0, 0, 0)
+        assert not figure.is_beyond_chance
+
+
+def test_a_difference_is_known_better_than_either_figure():
+    p, is_member = forecast(14, 300, 100)
+    worse = np.clip(p + np.random.default_rng(15).normal(0, 0.05, 300), 0, 1)
+    everyone = np.ones(300, dtype=bool)
+    found = Measures.of({"p": p, "worse": worse}, is_member, everyone, Resampler(300))
+    auc, difference = found.figures()["p"]["auc"], found.differences()["worse"]["auc"]
+    assert difference.high - difference.low < 0.5 * (auc.high - auc.low)
+
+
 def test_what_the_objects_do_not_define_is_unknown():
     p, is_member = forecast(6, 80)
     found = measure({"p": p}, is_member, ~is_member, Resampler(80, n_resamples=50))["p"]
     for name in ("recall", "auc", "average_precision"):
         assert np.isnan([found[name].value, found[name].low, found[name].high]).all()
     assert found["accuracy"].value == pytest.approx(1 - found["false_positive_rate"].value)
+    differences = Measures.of({"p": p, "q": p}, is_member, ~is_member, Resampler(80)).differences()
+    assert np.isnan(differences["q"]["auc"].value)
+    assert not differences["q"]["auc"].is_beyond_chance
 
 
 def test_resamples_in_pieces_are_as_many_and_as_large(monkeypatch):
-    monkeypatch.setattr(measures, "CELLS_AT_ONCE", 250)
+    monkeypatch.setattr(resampling, "CELLS_AT_ONCE", 250)
     rows = np.ones(100, dtype=bool)
     counts = np.concatenate(list(Resampler(100, n_resamples=7).counts(rows)))
     assert counts.shape == (7, 100)

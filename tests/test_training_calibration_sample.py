@@ -61,12 +61,12 @@ c,49.70,41.5,1,21.25,,0.5
 d,49.71,41.5,-1,18,0.5,0.5
 e,49.72,41.5,0,99,0.5,0.5
 """
-SCORES = """id,fold,p_member
-10,0,0.9
-11,1,0.1
-b,0,0.2
-c,1,0.7
-x,1,0.4
+SCORES = """id,fold,p_member,p_err
+10,0,0.9,0.01
+11,1,0.1,
+b,0,0.2,0.02
+c,1,0.7,0.1
+x,1,0.4,0.2
 """
 
 
@@ -118,7 +118,7 @@ def test_scores_are_joined_by_id_and_folds_are_parts_of_the_sky(write):
         ({"scores.csv": "id,fold,p_member\nq,0,0.5\n"}, "no id of"),
         ({"scores.csv": SCORES.replace("b,0,0.2", "b,0,1.2")}, "outside 0 to 1"),
         ({"scores.csv": SCORES.replace("b,0,0.2", "b,0.5,0.2")}, "a fold that is no number"),
-        ({"scores.csv": SCORES + "b,0,0.3\n"}, "an id twice"),
+        ({"scores.csv": SCORES + "b,0,0.3,\n"}, "an id twice"),
         ({"scores.csv": "id,fold\nb,1\n"}, "p_member"),
         (
             {"recipe.toml": RECIPE.replace('["cluster", "1"]', '["never"]').replace(

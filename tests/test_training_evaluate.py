@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import softmax
 
-from survey_classifier.membership.skill import average_precision, calibration_error
-from survey_classifier.training.evaluate import fit_temperature, member_metrics, with_temperature
+from survey_classifier.membership.skill import (
+    average_precision,
+    calibration_error,
+    error_correlation,
+)
+from survey_classifier.training.evaluate import fit_temperature, member_metrics
 
 
 def scores(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -48,20 +53,34 @@ def test_perfect_scores_have_perfect_figures() -> None:
     }
 
 
-def test_temperature_scales_logits() -> None:
-    logits = np.random.default_rng(0).normal(0, 3, (10, 3))
-    np.testing.assert_allclose(
-        with_temperature(softmax(logits, axis=1), 2.5), softmax(logits / 2.5, axis=1), atol=1e-12
-    )
-    certain = with_temperature(np.array([[0.0, 1.0]]), 2.0)  # float32 may run down to zero
-    assert np.isfinite(certain).all()
-
-
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_of_overconfident_scores_is_found(temperature: float) -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 2, (20_000, 2))
     true = softmax(logits, axis=1)
     label = (rng.random(len(true)) < true[:, 1]).astype(np.int64)
-    claimed = softmax(logits * temperature, axis=1)
-    assert fit_temperature(claimed, label) == pytest.approx(temperature, rel=0.05)
+    # Two views that differ, but not in their mean.
+    views = logits[:, None] * temperature + np.array([[[1.0, 0.0]], [[-1.0, 0.0]]]).swapaxes(0, 1)
+    assert fit_temperature(views, label) == pytest.approx(temperature, rel=0.05)
+
+
+def test_the_temperature_of_a_certain_network_is_found() -> None:
+    """Probabilities of such logits would be 0 and 1."""
+    label = np.arange(100) % 2
+    logits = np.where(np.arange(2) == label[:, None], 900.0, -900.0)
+    logits[:10] *= -1
+    assert fit_temperature(logits[:, None], label) == pytest.approx(20, rel=1e-4)  # the largest
+
+
+def test_an_error_that_grows_with_the_mistake_is_correlated() -> None:
+    p, truth = scores(5)
+    rng = np.random.default_rng(5)
+    claimed = np.abs(p - truth) + rng.normal(0, 0.3, len(p))
+    want = stats.spearmanr(claimed, np.abs(p - truth)).statistic
+    assert error_correlation(p, claimed, truth) == pytest.approx(want)
+    assert error_correlation(p, np.abs(p - truth), truth) == pytest.approx(1)
+    some = np.where(np.arange(len(p)) < 50, claimed, np.nan)
+    want = stats.spearmanr(claimed[:50], np.abs(p - truth)[:50]).statistic
+    assert error_correlation(p, some, truth) == pytest.approx(want)
+    for nothing in (np.full(len(p), np.nan), np.full(len(p), 0.1)):
+        assert np.isnan(error_correlation(p, nothing, truth))

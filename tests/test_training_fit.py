@@ -17,7 +17,9 @@ from survey_classifier.errors import (
     RunError,
     SourcesError,
 )
+from survey_classifier.membership.skill import error_correlation
 from survey_classifier.model.checkpoint import file_digest, load_network, read_card
+from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.training import dataset, fit, judgment
 from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.evaluate import score_rows
@@ -117,6 +119,39 @@ def test_a_training_gives_a_checkpoint_with_figures(recipe_path: Path, tmp_path:
         log = list(csv.DictReader(file))
     assert [row["fit"] for row in log] == ["fold-0"] * 12 + ["fold-1"] * 12 + ["final"] * 12
     assert float(log[-1]["loss"]) < float(log[24]["loss"])
+
+
+def test_errors_are_those_that_a_run_would_give(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by the network that had not seen the object, at the temperature that was fitted."""
+    keep: list[Any] = []
+
+    def spy_fit(*of: Any) -> Any:
+        keep.append(fit_network(*of))
+        return keep[-1]
+
+    monkeypatch.setattr(fit, "fit_network", spy_fit)
+    # A network that is not yet certain of everything.
+    recipe_path.write_text(recipe_path.read_text().replace("epochs = 12", "epochs = 2"))
+    card = read_card(train(recipe_path))
+    with (tmp_path / "out" / "tiny-out-of-fold.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    p, p_err, fold = (
+        np.array([float(row[name]) for row in rows]) for name in ("p_member", "p_err", "fold")
+    )
+    _, data = loaded(recipe_path)
+    for number, network in enumerate(keep[:2]):
+        scorer = TorchScorer(network, card, ALONE.device)
+        for stamps, places in data.by_block(np.flatnonzero(fold == number)):
+            held = np.flatnonzero(fold == number)[places]
+            scores = scorer.score(stamps)
+            np.testing.assert_allclose(p[held], scores.p_image, atol=1e-6)
+            np.testing.assert_allclose(p_err[held], scores.p_image_err, atol=1e-6)
+    assert p_err.max() > 1e-4
+    truth = np.array([row["class"] == "member" for row in rows])
+    found = error_correlation(p, p_err, truth)
+    assert card.metrics["error_correlation_out_of_fold"] == pytest.approx(found, abs=0.01)
 
 
 def test_the_same_recipe_gives_the_same_checkpoint(recipe_path: Path) -> None:

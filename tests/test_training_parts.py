@@ -104,6 +104,8 @@ def test_copies_in_two_parts_turn_chance_into_skill(folder: Path) -> None:
     test = {row["id"] for row in said if row["fold"] == "0"}
     assert len(test) == N_OBJECT / 4
     assert {f"o{int(name[1:]) ^ 1}" for name in test} == test  # pairs stay together
+    assert {row["p_err"] for row in said} == {""}  # one angle, one view: no spread
+    assert not any(name.startswith("error_correlation") for name in honest)
     assert len({row["id"] for row in said_leaky if row["fold"] == "0"}) > N_OBJECT / 2
     second = [row["id"] for row in said if row["fold"] == "-1"]
     assert second == [f"o{n}" for n in range(N_OBJECT, N_OBJECT + N_SECOND)]

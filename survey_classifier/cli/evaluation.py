@@ -23,6 +23,13 @@ def evaluate(
         Path, typer.Option(metavar="FILE", help="Table of known classes, or a truth file (TOML).")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="OUT|TABLE",
+            help="Other scores to compare with, object by object; may be given repeatedly.",
+        ),
+    ] = None,
     columns: Annotated[
         str,
         typer.Option(metavar="KEY=NAME,...", help="Of the truth's table: id, ra, dec, label, mag."),
@@ -57,6 +64,7 @@ def evaluate(
         scores,
         read_truth_file(truth, parse_columns(columns), tuple(store or ())),
         out,
+        against=against or (),
         id_name=id_name,
         p_names=score or (),
         by=[kind.strip() for kind in by.split(",") if kind.strip()],

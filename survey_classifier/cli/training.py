@@ -26,8 +26,7 @@ def train(
     from survey_classifier.training.fit import train as run_train
 
     with bars() as shown:
-        checkpoint = run_train(recipe, shown.of("train"), device)
-    typer.echo(f"checkpoint: {checkpoint}")
+        run_train(recipe, shown.of("train"), device, typer.echo)
 
 
 @app.command()

@@ -14,17 +14,24 @@ from scipy import stats
 from survey_classifier.errors import RunError
 
 __all__ = [
+    "LEAST_PROBABILITY",
     "Confusion",
     "Reliability",
     "average_precision",
     "brier_score",
     "calibration_error",
     "confusion",
+    "error_correlation",
+    "log_loss",
     "reliability",
     "roc_area",
 ]
 
 Floats = npt.NDArray[np.float64]
+
+LEAST_PROBABILITY = 1e-6
+"""Of the truth, in a log loss. Tables of scores often have six digits: what is 0 in them is not
+claimed to be impossible, and would make the loss of one error infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,40 @@ def brier_score(p: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
     """
     probability, truth = _checked(p, is_member)
     return float(np.mean((probability - truth) ** 2)) if len(truth) else float("nan")
+
+
+def log_loss(p: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
+    """Return the mean of -ln of the probability that the truth was given (Good 1952).
+
+    That is taken as at least `LEAST_PROBABILITY`; NaN for none. Takes and raises what `confusion`
+    does.
+    """
+    probability, truth = _checked(p, is_member)
+    of_truth = np.where(truth, probability, 1 - probability)
+    loss = -np.log(np.maximum(of_truth, LEAST_PROBABILITY))
+    return float(loss.mean()) if len(truth) else float("nan")
+
+
+def error_correlation(p: npt.ArrayLike, p_err: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
+    """Return the rank correlation of claimed errors with the distances of p from the truth.
+
+    Spearman's (1904), over the sources with a claimed error; NaN where there are fewer than two
+    different ones. Takes and raises what `confusion` does.
+
+    Parameters
+    ----------
+    p, is_member
+        As in `confusion`.
+    p_err
+        Claimed errors, shape ``(n,)``; NaN = none.
+    """
+    probability, truth = _checked(p, is_member)
+    claimed = np.asarray(p_err, dtype=np.float64)
+    known = np.isfinite(claimed)
+    distance = np.abs(probability - truth)[known]
+    if not known.any() or np.ptp(claimed[known]) == 0 or np.ptp(distance) == 0:
+        return float("nan")
+    return float(stats.spearmanr(claimed[known], distance).statistic)
 
 
 def reliability(p: npt.ArrayLike, is_member: npt.ArrayLike, n_bins: int = 10) -> Reliability:

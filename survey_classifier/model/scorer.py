@@ -24,7 +24,7 @@ from survey_classifier.model.resnet import fuse_norms
 from survey_classifier.model.views import oriented
 from survey_classifier.stamps import Stamps
 
-__all__ = ["Scorer", "Scores", "Seen", "TorchScorer"]
+__all__ = ["Scorer", "Scores", "Seen", "TorchScorer", "mean_and_spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,18 +253,41 @@ def _scores(
 ) -> Scores:
     """Return the scores of logits ``(n, view, class)``."""
     finite = np.asarray(np.isfinite(logits).all(axis=(1, 2)))
-    known = np.where(finite[:, None, None], logits, 0.0).astype(np.float64) / card.temperature
-    probability = _softmax(known.mean(axis=1))
-    spread = _softmax(known)[..., card.member_index].std(axis=1)
-    probability[~finite] = np.nan
-    spread[~finite | (card.n_views == 1)] = np.nan
+    known = np.where(finite[:, None, None], logits, 0.0)
+    probability, spread = mean_and_spread(known, card.temperature)
+    probability[~finite], spread[~finite] = np.nan, np.nan
     probability32 = probability.astype(np.float32)
     return Scores(
         probability32,
         probability32[:, card.member_index],
-        spread.astype(np.float32),
+        spread[:, card.member_index].astype(np.float32),
         np.where(finite, novelty, np.float32(np.nan)),
     )
+
+
+def mean_and_spread(
+    logits: npt.NDArray[np.floating], temperature: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return class probabilities by the mean logits of the views, and how far the views disagree.
+
+    Parameters
+    ----------
+    logits
+        Finite, shape ``(n, view, class)``.
+    temperature
+        Divides them.
+
+    Returns
+    -------
+    probability, spread
+        ``(n, class)`` each; the spread is the standard deviation (of the population) of the
+        probability over the views, NaN for one view.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    spread = _softmax(scaled).std(axis=1)
+    if logits.shape[1] == 1:
+        spread[:] = np.nan
+    return _softmax(scaled.mean(axis=1)), spread
 
 
 def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

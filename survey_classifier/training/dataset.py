@@ -4,6 +4,7 @@ Owns which object of which table enters, and with which pixels. Does not own the
 (``labels``), the cut (``stamps``), thumbnails (``thumbnails``) or the folds (``split``).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,8 +30,6 @@ __all__ = ["TrainingSet", "load_training_set"]
 
 READ_PX = 2048
 """Side of the piece of a mosaic that is held in memory while stamps are cut."""
-MARGIN_PX = 2
-"""Added to stamps for the random shifts, in pixels of the stamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class TrainingSet:
     """Files that it came from."""
     classes: tuple[str, ...]
     """Names of the classes that `Labels.label` counts."""
+    frame_arcsec: float | None = None
+    """Side of what there is of a stamp where some are too small to be turned whole."""
 
     def __post_init__(self) -> None:
         for name, n in zip(self.classes, self._counts(), strict=True):
@@ -109,6 +110,7 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
         If a store has another unit, or a coarser scale.
     """
     labels: list[Labels] = []
+    frames: list[float] = []
     blocks: list[Stamps] = []
     digests: list[DataDigest] = []
     for data in recipe.data:
@@ -119,12 +121,41 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
         usable = np.flatnonzero(_shown(stamps, data))
         labels.append(found.take(usable))
         blocks.append(stamps.take(usable))
+        if data.thumbnails is not None:
+            frames.append(_frame_arcsec(blocks[-1]))
         table = recipe.path(data.table)
         digests += [
             DataDigest(name=table.name, sha256=table_digest(table), n=len(usable)),
             origin,
         ]
-    return TrainingSet(joined(labels), tuple(blocks), tuple(digests), card.classes)
+    smallest = min(frames, default=math.inf)
+    # A square that is turned needs one that is larger by the square root of two.
+    is_small = smallest < math.sqrt(2) * card.stamp_arcsec
+    return TrainingSet(
+        joined(labels),
+        tuple(blocks),
+        tuple(digests),
+        card.classes,
+        smallest if is_small else None,
+    )
+
+
+def _frame_arcsec(stamps: Stamps) -> float:
+    """Return the side of the largest square about the source that a typical stamp fills."""
+    there = np.isfinite(stamps.flux).any(axis=1)  # (n, y, x)
+    reach = []
+    for axis, offset in ((1, stamps.offset_px[:, 0]), (2, stamps.offset_px[:, 1])):
+        line = there.any(axis=axis)  # of columns first, then of rows
+        size = line.shape[1]
+        first, last = line.argmax(axis=1), size - 1 - line[:, ::-1].argmax(axis=1)
+        source = size // 2 + offset
+        reach += [source - first + 0.5, last - source + 0.5]
+    return float(2 * np.median(np.min(reach, axis=0)) * stamps.scale_arcsec)
+
+
+def _margin_px(recipe: Recipe, card: ModelCard, scale_arcsec: float) -> int:
+    """Return by how many of a stamp's pixels the random shifts reach farther."""
+    return math.ceil((1 + recipe.fit.jitter_px) * card.scale_arcsec / scale_arcsec)
 
 
 def _shown(stamps: Stamps, data: DataSettings) -> npt.NDArray[np.bool_]:
@@ -152,7 +183,7 @@ def _cut_block(
         )
     require_mosaic(card, mosaic, card.bands)
     origin = DataDigest(name=mosaic.name, sha256=mosaic.digest, n=0)
-    return _cut_from_mosaic(mosaic, card, labels), origin
+    return _cut_from_mosaic(mosaic, recipe, card, labels), origin
 
 
 def _cut_thumbnails(
@@ -161,8 +192,11 @@ def _cut_thumbnails(
     """Return thumbnails as stamps, and what they came from."""
     path, names = recipe.path(settings.path), labels.thumb.tolist()
     frame = ThumbnailFrame(settings.planes, settings.scale_arcsec, settings.source_px, recipe.unit)
-    size_px = cut_size_px(card, frame.scale_arcsec, rotated=True) + MARGIN_PX
-    stamps = read_thumbnails(path, names, frame, size_px)
+    # A thumbnail is as a rule cut to the stamp, so it is continued as `score` continues it, and for
+    # the shifts.
+    rim_px = _margin_px(recipe, card, frame.scale_arcsec)
+    size_px = cut_size_px(card, frame.scale_arcsec, rotated=True) + 2 * rim_px
+    stamps = read_thumbnails(path, names, frame, size_px, rim_px)
     in_order = replace(
         stamps,
         bands=card.bands,
@@ -172,10 +206,12 @@ def _cut_thumbnails(
     return in_order, DataDigest(name=path.name, sha256=digest, n=0)
 
 
-def _cut_from_mosaic(mosaic: Mosaic, card: ModelCard, labels: Labels) -> Stamps:
+def _cut_from_mosaic(mosaic: Mosaic, recipe: Recipe, card: ModelCard, labels: Labels) -> Stamps:
     """Return stamps from the mosaic, one piece of it in memory at a time."""
     level = pyramid_level(card, mosaic.scale_arcsec, mosaic.n_levels)
-    size_px = cut_size_px(card, mosaic.scale_arcsec * 2**level, rotated=True) + MARGIN_PX
+    scale_arcsec = mosaic.scale_arcsec * 2**level
+    margin_px = _margin_px(recipe, card, scale_arcsec)
+    size_px = cut_size_px(card, scale_arcsec, rotated=True) + 2 * margin_px
     x, y = mosaic.world_to_pixel(labels.ra_deg, labels.dec_deg)
     grid = TileGrid(mosaic.shape, READ_PX)
     row, col = grid.owner(x, y)

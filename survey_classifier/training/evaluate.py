@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from survey_classifier.errors import RunError
 from survey_classifier.membership.skill import (
@@ -29,14 +30,11 @@ __all__ = [
     "member_metrics",
     "score_rows",
     "score_samples",
-    "with_temperature",
 ]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-LOWEST_PROBABILITY = 1e-30
-"""A float32 probability that has run down to 0 counts as this where its logarithm is needed."""
 BATCH_SIZE = 256
 TEMPERATURES = (0.05, 20.0)
 
@@ -48,7 +46,7 @@ def score_rows(
     rows: npt.NDArray[np.intp],
     device: torch.device,
 ) -> FloatArray:
-    """Return class probabilities ``(n, class)`` of some objects, as a run would score them.
+    """Return logits ``(n, view, class)`` of some objects, as a run would see them.
 
     Raises
     ------
@@ -56,17 +54,17 @@ def score_rows(
         If a score is not finite.
     """
     scorer = TorchScorer(copy.deepcopy(network), card, device)
-    probability = np.full((len(rows), len(card.classes)), np.nan)
+    logits = np.full((len(rows), card.n_views, len(card.classes)), np.nan)
     for stamps, places in data.by_block(rows):
-        probability[places] = scorer.score(stamps).probability
-    _check_finite(probability, data, rows)
-    return probability
+        logits[places] = scorer.look(stamps).logits
+    _check_finite(logits, data, rows)
+    return logits
 
 
 def score_samples(
     network: Network, card: ModelCard, data: TrainingSet, samples: Samples, device: torch.device
 ) -> FloatArray:
-    """Return class probabilities ``(n, class)`` of samples, each seen once, at its own angle.
+    """Return logits ``(n, 1, class)`` of samples, each seen once, at its own angle.
 
     Raises
     ------
@@ -74,46 +72,39 @@ def score_samples(
         If a score is not finite.
     """
     judge = copy.deepcopy(network).to(device).eval()
-    probability = np.full((len(samples), len(card.classes)), np.nan)
+    logits = np.full((len(samples), 1, len(card.classes)), np.nan)
     with torch.inference_mode():
         for x, places in still_views(data, samples, card, BATCH_SIZE):
-            probability[places] = judge(x.to(device)).softmax(dim=1).cpu().numpy()
-    _check_finite(probability, data, samples.rows)
-    return probability
+            logits[places, 0] = judge(x.to(device)).cpu().numpy()
+    _check_finite(logits, data, samples.rows)
+    return logits
 
 
-def _check_finite(probability: FloatArray, data: TrainingSet, rows: npt.NDArray[np.intp]) -> None:
+def _check_finite(logits: FloatArray, data: TrainingSet, rows: npt.NDArray[np.intp]) -> None:
     """Raise if a score is not finite."""
-    lost = np.flatnonzero(~np.isfinite(probability).all(axis=1))
+    lost = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))
     if len(lost):
         name = data.labels.object_id[rows[lost[0]]]
         raise RunError(f"the score of object {name!r} is not finite; lower 'rate' in [fit]")
 
 
-def with_temperature(probability: FloatArray, temperature: float) -> FloatArray:
-    """Return probabilities at a temperature, from those at 1, shape ``(n, class)``."""
-    # log p are the logits up to a constant, which the normalization takes out again.
-    logits = np.log(np.maximum(probability, LOWEST_PROBABILITY)) / temperature
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share: FloatArray = raised / raised.sum(axis=1, keepdims=True)
-    return share
-
-
-def fit_temperature(probability: FloatArray, label: npt.NDArray[np.int64]) -> float:
+def fit_temperature(logits: FloatArray, label: npt.NDArray[np.int64]) -> float:
     """Return the temperature that makes the labels most likely (Guo et al. 2017).
 
     Parameters
     ----------
-    probability
-        At temperature 1, of objects that the network has not seen, shape ``(n, class)``.
+    logits
+        Of objects that the network has not seen, shape ``(n, view, class)``; what it says of one
+        is by their mean over the views.
     label
         Index of the true class, shape ``(n,)``.
     """
+    mean = logits.mean(axis=1)
     rows = np.arange(len(label))
 
     def loss(log_temperature: float) -> float:
-        scaled = with_temperature(probability, float(np.exp(log_temperature)))
-        return float(-np.log(np.maximum(scaled[rows, label], LOWEST_PROBABILITY)).mean())
+        log_p = log_softmax(mean / np.exp(log_temperature), axis=1)
+        return float(-log_p[rows, label].mean())
 
     bounds = (np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1]))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))

@@ -7,8 +7,10 @@ Owns the order of the work and the files that come of it. Does not own the fit o
 import csv
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from survey_classifier.errors import CheckpointError
@@ -22,20 +24,28 @@ from survey_classifier.model.checkpoint import (
 from survey_classifier.model.network import Network
 from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.judgment import Judged, by_folds, by_parts
+from survey_classifier.training.lessons import Lesson
 from survey_classifier.training.log import Log, Progress, opened_log
 from survey_classifier.training.optimize import Task, fit_network
 from survey_classifier.training.recipes import Recipe, read_recipe
 from survey_classifier.training.samples import Samples
+from survey_classifier.training.stages import fit_in_stages
 from survey_classifier.training.state import FitState
 from survey_classifier.training.team import gathered_team
 
 __all__ = ["train"]
 
-START_FIELDS = ("architecture", "width", "transformer", "bands", "unit", "stamp_px")
-"""What a checkpoint to start from must have in common with the recipe."""
+START_FIELDS = ("architecture", "width", "transformer", "bands", "stamp_px")
+"""What a checkpoint to start from must have in common with the recipe. Not the unit: what a network
+sees is stretched, and so has none."""
 
 
-def train(recipe_path: Path, progress: Progress | None = None, device: str = "auto") -> Path:
+def train(
+    recipe_path: Path,
+    progress: Progress | None = None,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Train a network by a recipe and write its checkpoint.
 
     Beside the checkpoint ``NAME.safetensors`` come ``NAME.csv``, the loss of each epoch, and
@@ -50,6 +60,9 @@ def train(recipe_path: Path, progress: Progress | None = None, device: str = "au
         Called after each epoch.
     device
         ``auto``, ``cpu`` or ``cuda``. Processes started by ``torchrun`` fit together.
+    say
+        Called with a line of figures for each kind of objects that the network was judged on, and
+        with the checkpoint's path, in the process that leads.
 
     Returns
     -------
@@ -91,15 +104,33 @@ def train(recipe_path: Path, progress: Progress | None = None, device: str = "au
     )
     save_checkpoint(recipe.checkpoint_path, judged.network, final, novelty)
     shutil.rmtree(recipe.state_folder)
+    for line in (*_summary(judged.metrics), f"checkpoint: {recipe.checkpoint_path}"):
+        say(line)
     return recipe.checkpoint_path
+
+
+def _summary(metrics: dict[str, float]) -> list[str]:
+    """Return a line for each kind of objects that was judged."""
+    return [
+        f"{of.replace('_', ' ')}: {metrics[f'n_{of}']:.0f} objects,"
+        f" {metrics[f'n_member_{of}']:.0f} members: AUC {metrics[f'auc_{of}']:.4f},"
+        f" accuracy {metrics[f'accuracy_{of}']:.3f}, Brier {metrics[f'brier_{of}']:.4f},"
+        f" ECE {metrics[f'calibration_error_{of}']:.4f}"
+        for of in ("out_of_fold", "test", "second_sample")
+        if f"auc_{of}" in metrics
+    ]
 
 
 def _judge(recipe: Recipe, task: Task, fingerprint: str, log: Log) -> Judged | None:
     """Fit and judge as the recipe's split says."""
 
     def fit(samples: Samples, name: str) -> Network:
-        state = FitState(recipe.state_folder / f"{name}.safetensors", fingerprint)
-        return fit_network(task, samples, state, lambda epoch: log(name, epoch))
+        def stage(of: Task, seen: Samples, lesson: Lesson, suffix: str) -> Network:
+            called = name + suffix
+            state = FitState(recipe.state_folder / f"{called}.safetensors", fingerprint)
+            return fit_network(of, seen, state, lambda epoch: log(called, epoch), lesson)
+
+        return fit_in_stages(task, samples, stage)
 
     way = by_folds if recipe.split.kind == "strips" else by_parts
     return way(task, recipe.split, fit)
@@ -108,7 +139,7 @@ def _judge(recipe: Recipe, task: Task, fingerprint: str, log: Log) -> Judged | N
 def _n_epoch(recipe: Recipe) -> int:
     """Return the number of epochs of all fits."""
     n_fit = recipe.split.n_folds + 1 if recipe.split.kind == "strips" else 1
-    return n_fit * recipe.fit.epochs
+    return n_fit * recipe.fit.n_epoch
 
 
 def _fingerprint(recipe: Recipe, digests: tuple[DataDigest, ...], n_process: int) -> str:
@@ -148,13 +179,17 @@ def _spelled(value: object) -> str:
 
 
 def _write_predictions(path: Path, data: TrainingSet, judged: Judged, card: ModelCard) -> None:
-    """Write what was said of each object by a network that had not seen it."""
+    """Write what was said of each object by a network that had not seen it.
+
+    ``p_err`` is how far its views disagree on the member probability; empty where there is one.
+    """
     labels = data.labels
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "ra", "dec", "class", "fold", *(f"p_{c}" for c in card.classes)])
-        for row, fold, probability in zip(
-            judged.samples.rows, judged.fold, judged.probability, strict=True
+        names = (f"p_{name}" for name in card.classes)
+        writer.writerow(["id", "ra", "dec", "class", "fold", *names, "p_err"])
+        for row, fold, probability, p_err in zip(
+            judged.samples.rows, judged.fold, judged.probability, judged.p_err, strict=True
         ):
             writer.writerow(
                 [
@@ -164,5 +199,6 @@ def _write_predictions(path: Path, data: TrainingSet, judged: Judged, card: Mode
                     card.classes[labels.label[row]],
                     fold,
                     *(f"{p:.6f}" for p in probability),
+                    "" if np.isnan(p_err) else f"{p_err:.6f}",
                 ]
             )

@@ -63,6 +63,17 @@ class FitSettings(Settings):
     for a twentieth of the steps and then falls to 0 as half a cosine."""
     weight_decay: NotNegative = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    robust_q: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Exponent of the generalized cross entropy, which wrong labels pull less the larger it is;
+    by default cross entropy, its limit for 0."""
+    n_teachers: Annotated[int, Field(ge=0, le=20)] = 0
+    """Networks with the seeds that follow, fitted first to the same objects; what they say on
+    average is then learned instead of the labels."""
+    contrast_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs before all others in which a network learns, without labels, which views are of one
+    object."""
+    weight_power: NotNegative = 1.0
+    """An object is shown in proportion to its ``weight`` to this power; 0 = all equally often."""
     angles_deg: tuple[Degrees, ...] = ()
     """Angles at each of which an object enters once an epoch; by default an object enters once,
     at any angle."""
@@ -78,8 +89,18 @@ class FitSettings(Settings):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        """Check that no angle counts twice."""
+    def _agree(self) -> Self:
+        """Check that no angle counts twice and that there is one loss."""
         if len({angle % 360 for angle in self.angles_deg}) < len(self.angles_deg):
             raise ValueError(f"angles_deg repeat an angle: {list(self.angles_deg)}; keep one")
+        if self.robust_q is not None and self.label_smoothing:
+            raise ValueError(
+                f"robust_q {self.robust_q} and label_smoothing {self.label_smoothing} are two"
+                " losses; keep one"
+            )
         return self
+
+    @property
+    def n_epoch(self) -> int:
+        """Number of epochs until one network is there."""
+        return self.contrast_epochs + self.epochs * (1 + self.n_teachers)

@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from survey_classifier.membership.skill import error_correlation
 from survey_classifier.model.card import NoveltyFit
 from survey_classifier.model.network import Network
 from survey_classifier.model.novelty import Novelty
+from survey_classifier.model.scorer import mean_and_spread
 from survey_classifier.sources.sky import object_groups
 from survey_classifier.training.evaluate import (
     fit_temperature,
     member_metrics,
     score_rows,
     score_samples,
-    with_temperature,
 )
 from survey_classifier.training.fit_settings import SplitSettings
 from survey_classifier.training.novelty import fit_novelty, unseen_distances
@@ -56,6 +57,8 @@ class Judged:
     """Fold of each, shape ``(n,)``; `SECOND_SAMPLE` where it is in none."""
     probability: Floats
     """Of each class, at the temperature, shape ``(n, class)``."""
+    p_err: Floats
+    """Spread of the member probability over the views, shape ``(n,)``; NaN where seen once."""
 
 
 def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
@@ -79,22 +82,24 @@ def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     """
     labels, rows = task.data.labels, task.data.for_training
     fold = strip_folds(labels.ra_deg[rows], labels.dec_deg[rows], split.axis, split.n_folds)
-    probability = np.full((len(rows), len(task.card.classes)), np.nan)
+    logits = np.full((len(rows), task.card.n_views, len(task.card.classes)), np.nan)
     distance = np.full((len(rows), 2), np.nan)
     for number in range(split.n_folds):
         held = fold == number
         network = fit(Samples.of(rows[~held], task.settings.angles_deg), f"fold-{number}")
         if task.team.leads:
-            probability[held] = _score(task, network, rows[held])
+            logits[held] = _seen(task, network, rows[held])
             distance[held] = unseen_distances(task, network, rows[~held], rows[held])
     final = fit(Samples.of(rows, task.settings.angles_deg), "final")
     if not task.team.leads:
         return None
-    temperature = fit_temperature(probability, labels.label[rows])
-    held_out = with_temperature(probability, temperature)
-    metrics = _figures(task, rows, held_out, "out_of_fold")
+    temperature = fit_temperature(logits, labels.label[rows])
+    probability, p_err = _said(task, logits, temperature)
+    metrics = _figures(task, rows, probability, p_err, "out_of_fold")
     novelty = fit_novelty(task, final, rows, distance)
-    judged = Judged(final, novelty, temperature, metrics, Samples.of(rows), fold, held_out)
+    judged = Judged(
+        final, novelty, temperature, metrics, Samples.of(rows), fold, probability, p_err
+    )
     return _with_second_sample(task, judged)
 
 
@@ -133,15 +138,15 @@ def by_parts(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     validation = samples.take(np.flatnonzero(part == VALIDATION))
     test = samples.take(np.flatnonzero(part == TEST))
     card, device = task.card, task.team.device
-    scored = [score_samples(network, card, task.data, part, device) for part in (validation, test)]
-    temperature = fit_temperature(scored[0], labels.label[validation.rows])
-    held_out = with_temperature(scored[1], temperature)
-    metrics = _figures(task, test.rows, held_out, "test")
+    logits = [score_samples(network, card, task.data, part, device) for part in (validation, test)]
+    temperature = fit_temperature(logits[0], labels.label[validation.rows])
+    probability, p_err = _said(task, logits[1], temperature)
+    metrics = _figures(task, test.rows, probability, p_err, "test")
     fold = np.zeros(len(test), dtype=np.int64)
     seen, unseen = (np.unique(of.rows) for of in (fitted, validation))
     distance = unseen_distances(task, network, seen, unseen)
     novelty = fit_novelty(task, network, seen, distance)
-    judged = Judged(network, novelty, temperature, metrics, test, fold, held_out)
+    judged = Judged(network, novelty, temperature, metrics, test, fold, probability, p_err)
     return _with_second_sample(task, judged)
 
 
@@ -150,27 +155,40 @@ def _with_second_sample(task: Task, judged: Judged) -> Judged:
     rows = np.flatnonzero(task.data.labels.is_test)
     if not len(rows):
         return judged
-    raw = _score(task, judged.network, rows)
-    probability = with_temperature(raw, judged.temperature)
+    logits = _seen(task, judged.network, rows)
+    probability, p_err = _said(task, logits, judged.temperature)
     return replace(
         judged,
-        metrics=judged.metrics | _figures(task, rows, probability, "second_sample"),
+        metrics=judged.metrics | _figures(task, rows, probability, p_err, "second_sample"),
         samples=Samples(
             np.concatenate([judged.samples.rows, rows]),
             np.concatenate([judged.samples.angle_deg, np.full(len(rows), np.nan)]),
         ),
         fold=np.concatenate([judged.fold, np.full(len(rows), SECOND_SAMPLE)]),
         probability=np.concatenate([judged.probability, probability]),
+        p_err=np.concatenate([judged.p_err, p_err]),
     )
 
 
-def _score(task: Task, network: Network, rows: Rows) -> Floats:
-    """Return the class probabilities of objects, as a run would score them."""
+def _seen(task: Task, network: Network, rows: Rows) -> Floats:
+    """Return the logits of objects ``(n, view, class)``, as a run would see them."""
     return score_rows(network, task.card, task.data, rows, task.team.device)
 
 
-def _figures(task: Task, rows: Rows, probability: Floats, of: str) -> dict[str, float]:
+def _said(task: Task, logits: Floats, temperature: float) -> tuple[Floats, Floats]:
+    """Return class probabilities ``(n, class)``, and the spread ``(n,)`` of that of members."""
+    probability, spread = mean_and_spread(logits, temperature)
+    return probability, spread[:, task.card.member_index]
+
+
+def _figures(
+    task: Task, rows: Rows, probability: Floats, p_err: Floats, of: str
+) -> dict[str, float]:
     """Return the figures of members against all others, in words that say of what."""
     member = task.card.member_index
-    found = member_metrics(probability[:, member], task.data.labels.label[rows] == member)
+    p, is_member = probability[:, member], task.data.labels.label[rows] == member
+    found = member_metrics(p, is_member)
+    tells = error_correlation(p, p_err, is_member)
+    if np.isfinite(tells):  # a card holds no figure that is not defined
+        found["error_correlation"] = tells
     return {f"{name}_{of}": value for name, value in found.items()}

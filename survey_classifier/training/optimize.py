@@ -1,8 +1,8 @@
 """Fitting one network to some of the training objects.
 
-Owns the loss, the optimizer and the loop over epochs. Does not own the views (``samples``), the
-rate (``schedule``), which objects are used (``split``, ``fit``) or how good the result is
-(``evaluate``).
+Owns the optimizer and the loop over epochs. Does not own the views (``samples``), the loss
+(``lessons``), the rate (``schedule``), which objects are used (``split``, ``fit``) or how good the
+result is (``evaluate``).
 """
 
 import math
@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,6 +22,7 @@ from survey_classifier.model.card import ModelCard
 from survey_classifier.model.network import Network, build_network
 from survey_classifier.training.dataset import TrainingSet
 from survey_classifier.training.fit_settings import FitSettings
+from survey_classifier.training.lessons import Lesson, from_labels
 from survey_classifier.training.samples import Samples, batches, random_views
 from survey_classifier.training.schedule import rate_at
 from survey_classifier.training.state import EpochReport, FitState
@@ -44,7 +45,11 @@ class Task:
 
 
 def fit_network(
-    task: Task, samples: Samples, state: FitState, report: Callable[[EpochReport], None]
+    task: Task,
+    samples: Samples,
+    state: FitState,
+    report: Callable[[EpochReport], None],
+    lesson: Lesson = from_labels,
 ) -> Network:
     """Return a network fitted to some samples, in ``eval`` mode, on the CPU.
 
@@ -62,6 +67,8 @@ def fit_network(
         Where the state is kept; a fit that was interrupted goes on.
     report
         Called after each epoch, and for each that was done before.
+    lesson
+        What is learned of a batch.
 
     Raises
     ------
@@ -87,7 +94,7 @@ def fit_network(
         report(done)
     shared = network if team.size == 1 else DistributedDataParallel(network)
     for epoch in range(len(reports) + 1, settings.epochs + 1):
-        reports.append(_fit_epoch(task, shared, optimizer, samples, rng, epoch))
+        reports.append(_fit_epoch(task, shared, optimizer, samples, lesson, rng, epoch))
         if team.leads:
             state.save(network, optimizer, rng, reports)
         report(reports[-1])
@@ -108,8 +115,8 @@ def _settled(network: Network) -> Network:
 
 def _check_samples(task: Task, samples: Samples) -> None:
     """Raise unless every class has samples and every process gets some of a batch."""
-    found = np.bincount(task.data.labels.label[samples.rows], minlength=len(task.card.classes))
-    for name, n in zip(task.card.classes, found, strict=True):
+    found = np.bincount(task.data.labels.label[samples.rows], minlength=len(task.data.classes))
+    for name, n in zip(task.data.classes, found, strict=True):
         if n == 0:
             raise SourcesError(
                 f"no object of class {name!r} is left to fit a network to, once those that judge it"
@@ -128,6 +135,7 @@ def _fit_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     samples: Samples,
+    lesson: Lesson,
     rng: np.random.Generator,
     epoch: int,
 ) -> EpochReport:
@@ -135,20 +143,21 @@ def _fit_epoch(
     settings, team = task.settings, task.team
     start, losses, rate = time.perf_counter(), [], 0.0
     n_step = math.ceil(len(samples) / settings.batch_size)
-    weight = task.data.labels.weight[samples.rows]
+    weight = task.data.labels.weight[samples.rows] ** settings.weight_power
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        with _mixed_precision(team):
+            logits: torch.Tensor = network(x)
+        return logits.float()
+
     network.train()
     for number, picks in enumerate(batches(weight, settings.batch_size, rng)):
         rate = rate_at((epoch - 1) * n_step + number, settings.epochs * n_step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        x, label = random_views(task.data, samples.take(picks), task.card, settings, rng, team)
-        with _mixed_precision(team):
-            logits = network(x)
-        each = F.cross_entropy(
-            logits.float(), label, label_smoothing=settings.label_smoothing, reduction="sum"
-        )
+        shown = task.data, samples.take(picks), task.card, settings, rng, team
         # Processes' gradients are averaged, and their shares may differ by one object.
-        loss = each * (team.size / len(picks))
+        loss = lesson(forward, partial(random_views, *shown), settings) * (team.size / len(picks))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -35,7 +35,7 @@ class EpochReport:
     epoch: int
     """From 1."""
     loss: float
-    """Mean cross-entropy over the epoch's random views, in nats."""
+    """Mean over the epoch's random views; in nats, but for the generalized cross entropy."""
     rate: float
     """Learning rate at its end."""
     seconds: float

@@ -34,7 +34,7 @@ class ThumbnailFrame:
 
 
 def read_thumbnails(
-    origin: Path, names: Sequence[str], frame: ThumbnailFrame, size_px: int
+    origin: Path, names: Sequence[str], frame: ThumbnailFrame, size_px: int, rim_px: int = 0
 ) -> Stamps:
     """Return thumbnails as stamps, y upward, with the source's pixel at ``size_px // 2``.
 
@@ -48,6 +48,8 @@ def read_thumbnails(
         What they have in common.
     size_px
         Side of the stamps; what a thumbnail does not cover is NaN.
+    rim_px
+        By so much a thumbnail is continued with its outermost pixels, as `stamps_from_images` does.
 
     Raises
     ------
@@ -58,7 +60,9 @@ def read_thumbnails(
     known = ImageFrame(frame.bands, frame.scale_arcsec, frame.source_px, frame.unit)
     with open_archive(origin) as archive:
         images = (decode(f"{name} of {origin}", archive.read(name), known) for name in names)
-        return stamps_from_images(images, len(names), frame.bands, frame.scale_arcsec, size_px)
+        return stamps_from_images(
+            images, len(names), frame.bands, frame.scale_arcsec, size_px, rim_px
+        )
 
 
 def thumbnails_digest(origin: Path, names: Sequence[str]) -> str:

@@ -109,9 +109,19 @@ def _split(judged: Judged, file: TruthFile, kind: str) -> Iterator[tuple[str, Bo
                         for bin_, rows in _mag_bins(judged, file))  # fmt: skip
     elif kind == "table":
         if len(file.data) > 1:
-            yield from ((data.name, truth.table == row) for row, data in enumerate(file.data))
+            yield from _tables(judged, file)
     else:
         yield from ((str(number), judged.fold == number) for number in np.unique(judged.fold))
+
+
+def _tables(judged: Judged, file: TruthFile) -> Iterator[tuple[str, Bools]]:
+    """Yield the objects of each table, and where it holds stars, too, its galaxies."""
+    is_star = judged.truth.true_class == CLASSES[2]
+    for row, data in enumerate(file.data):
+        rows = judged.truth.table == row
+        yield data.name, rows
+        if (rows & is_star).any():
+            yield f"{data.name} galaxies", rows & ~is_star
 
 
 def mag_middles(file: TruthFile) -> dict[str, float]:

@@ -13,12 +13,10 @@ import numpy as np
 from survey_classifier.catalog.tables import write_columns
 from survey_classifier.errors import RunError
 from survey_classifier.files import replacing, write_text
-from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
-from survey_classifier.run.config import RunConfig
-from survey_classifier.sources.digest import table_digest
 from survey_classifier.training.evaluation import figures
-from survey_classifier.training.evaluation.baselines import baselines
+from survey_classifier.training.evaluation.baselines import BASELINES, baselines
 from survey_classifier.training.evaluation.breakdown import KINDS, mag_middles
+from survey_classifier.training.evaluation.columns import result_tables
 from survey_classifier.training.evaluation.galleries import gallery, worst_errors
 from survey_classifier.training.evaluation.judged import Judged, Match, join
 from survey_classifier.training.evaluation.measures import THRESHOLD
@@ -26,9 +24,10 @@ from survey_classifier.training.evaluation.page import Pictures, evaluation_page
 from survey_classifier.training.evaluation.pixels import Pixels
 from survey_classifier.training.evaluation.profiles import radial_profiles
 from survey_classifier.training.evaluation.results import Results
-from survey_classifier.training.evaluation.scores import Scores, read_scores
+from survey_classifier.training.evaluation.scores import Scores, read_compared, read_scores
+from survey_classifier.training.evaluation.setting import Setting, setting_of
 from survey_classifier.training.evaluation.settings import TruthFile
-from survey_classifier.training.evaluation.tables import Setting, evaluation_markdown
+from survey_classifier.training.evaluation.tables import evaluation_markdown, said, said_difference
 from survey_classifier.training.evaluation.truth import CLASSES, read_truth
 from survey_classifier.words import counted
 
@@ -50,6 +49,7 @@ def evaluate(
     truth: TruthFile,
     out: Path,
     *,
+    against: Sequence[Path] = (),
     id_name: str | None = None,
     p_names: Sequence[str] = (),
     by: Sequence[str] = KINDS,
@@ -67,6 +67,9 @@ def evaluate(
         What they are compared with.
     out
         Folder for the results; what is there is replaced.
+    against
+        Scores of the same objects that these are compared with; all are then called by the
+        names of their files. An object that one of them lacks is left out.
     id_name
         The scores' column of identifiers; by default ``source_id`` or ``id``.
     p_names
@@ -92,17 +95,36 @@ def evaluate(
         If the results can't be written.
     """
     say = say or (lambda _: None)
-    found = read_scores(scores, id_name, p_names)
-    judged = join(read_truth(truth), found, truth, match)
-    say(f"{counted(len(judged), 'object')}, {int(judged.truth.is_member.sum())} of them members")
-    pixels = Pixels.of(truth, found.run)
+    tables = _tables([scores, *against], id_name, p_names)
+    judged = join(read_truth(truth), tables[0], truth, match, tables[1:])
+    for line in _joined(tables, judged):
+        say(line)
+    pixels = Pixels.of(truth, tables[0].run)
     simple = baselines(judged, radial_profiles(judged.truth, pixels))
     results = Results.of(judged, simple, truth, by, seed)
     for line in _summary(results):
         say(line)
-    setting = _setting(found, judged, truth)
+    setting = setting_of(tables, judged, truth)
     page = _write(results, setting, _pictures(results, pixels), out)
     return Evaluation(results, page)
+
+
+def _tables(paths: Sequence[Path], id_name: str | None, p_names: Sequence[str]) -> list[Scores]:
+    """Read the scores; those of a single table are called after their columns."""
+    if len(paths) == 1:
+        return [read_scores(paths[0], id_name, p_names)]
+    return read_compared(paths, id_name, p_names, BASELINES)
+
+
+def _joined(tables: Sequence[Scores], judged: Judged) -> list[str]:
+    """Return lines on what is compared."""
+    n_member = int(judged.truth.is_member.sum())
+    lines = [f"{counted(len(judged), 'object')}, {n_member} of them members"]
+    for table in tables[1:]:
+        n = judged.n_lacking[table.name]
+        lost = f"; lacks {counted(n, 'object')}, left out" if n else ""
+        lines.append(f"against {table.name}: {table.path}{lost}")
+    return lines
 
 
 def _summary(results: Results) -> list[str]:
@@ -111,53 +133,29 @@ def _summary(results: Results) -> list[str]:
     for found in results.of_kind("set"):
         for name, figures_ in found.figures.items():
             auc, accuracy = figures_["auc"], figures_["accuracy"]
-            lines.append(
+            line = (
                 f"{found.group.name} ({found.n}), {name}: AUC {auc.value:.4f} "
                 f"[{auc.low:.3f}, {auc.high:.3f}], accuracy {accuracy.value:.3f} "
                 f"[{accuracy.low:.3f}, {accuracy.high:.3f}], calibration error "
                 f"{figures_['calibration_error'].value:.3f}"
             )
-    return lines
-
-
-def _setting(scores: Scores, judged: Judged, truth: TruthFile) -> Setting:
-    """Say where an evaluation comes from."""
-    tables = {data.name: truth.path(data.table) for data in truth.data}
-    digests = {path.name: table_digest(path) for path in tables.values()}
-    seen_tables = [] if scores.run is None else _trained_on(scores.run, digests)
-    if judged.split == "folds":
-        seen = "No score is of an object that its network had seen: they are out of fold."
-    elif judged.split == "part":
-        seen = "All scores are of one part of the split; if it was leaky, it leaks here, too."
-    elif seen_tables:
-        seen = (
-            f"The network was trained on objects of {', '.join(seen_tables)}: figures are "
-            "better than they would be of others."
-        )
-    elif scores.run is not None:
-        seen = "None of the truth's tables is among those that the network's card names."
-    else:
-        seen = "Whether the network had seen these objects is not known."
-    return Setting(
-        scores.path.name,
-        "; ".join(f"{name}, sha256 {digest[:12]}" for name, digest in digests.items()),
-        seen,
-        bool(seen_tables),
-    )
-
-
-def _trained_on(run: RunConfig, digests: dict[str, str]) -> list[str]:
-    """Return which of some tables the network of a run was trained on."""
-    card = read_card(resolve_checkpoint(run.checkpoint, run.folder))
-    known = {data.sha256 for data in card.data}
-    return [name for name, digest in digests.items() if digest in known]
+            if name in found.differences:
+                less = said_difference(found.differences[name]["auc"])
+                line += f"; AUC less that of {results.first} {less}"
+            lines.append(line)
+    return lines + [
+        f"claimed errors of {test.forecast} ({test.n}): correlation with true ones "
+        f"{said(test.correlation)}, at like certainty {said(test.correlation_alike)}"
+        for test in results.claims
+        if test.group is results.measured[0].group
+    ]
 
 
 def _pictures(results: Results, pixels: Pixels) -> Pictures:
     """Draw everything."""
     judged, first = results.judged, results.first
     truth, p = judged.truth, results.forecasts[first]
-    scores = {name: results.reliability[name] for name in judged.p}
+    scores = list(judged.p)[: figures.MAX_RELIABILITIES]
     counts = results.called(first)
     there = counts.sum(axis=1) > 0
     galleries = {
@@ -166,11 +164,16 @@ def _pictures(results: Results, pixels: Pixels) -> Pictures:
         if pixels.bands and (found := gallery(judged, p, rows, pixels)) is not None
     }
     return Pictures(
-        figures.curves_picture(results.curves, results.n_score, float(truth.is_member.mean())),
-        figures.reliability_picture(scores),
+        figures.curves_picture(
+            {name: results.curves[name] for name in results.drawn},
+            (results.n_own, results.n_score),
+            float(truth.is_member.mean()),
+        ),
+        figures.reliability_picture({name: results.reliability[name] for name in scores}),
         figures.confusion_picture(counts[there], list(np.array(CLASSES)[there])),
         _by_mag(results),
         _color_pairs(results),
+        figures.errors_picture(results.fifths_of_first) if results.fifths else None,
         galleries,
     )
 
@@ -182,8 +185,8 @@ def _by_mag(results: Results) -> bytes | None:
         return None
     middles = mag_middles(results.file)
     middle = np.array([middles[found.group.name] for found in bins])
-    by_name = {name: [found.figures[name] for found in bins] for name in results.forecasts}
-    return figures.mag_picture(middle, by_name, results.n_score)
+    by_name = {name: [found.figures[name] for found in bins] for name in results.drawn}
+    return figures.mag_picture(middle, by_name, (results.n_own, results.n_score))
 
 
 def _color_pairs(results: Results) -> bytes | None:
@@ -203,7 +206,7 @@ def _color_pairs(results: Results) -> bytes | None:
 def _write(results: Results, setting: Setting, pictures: Pictures, out: Path) -> Path:
     """Write everything and return the page."""
     notes = {"scores": setting.scores, "truth": setting.truth, "seen": setting.seen}
-    for name, columns in results.tables().items():
+    for name, columns in result_tables(results).items():
         write_columns(out / f"{name}.parquet", columns, notes)
     page = out / "evaluation.html"
     try:
@@ -225,6 +228,7 @@ def _files(pictures: Pictures) -> dict[str, bytes]:
         "confusion": pictures.confusion,
         "by-magnitude": pictures.by_mag,
         "color-pairs": pictures.color_pairs,
+        "errors": pictures.errors,
         **{name.replace(" ", "-"): found.png for name, found in pictures.galleries.items()},
     }
     return {name: png for name, png in every.items() if png is not None}

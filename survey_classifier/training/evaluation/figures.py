@@ -11,16 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from survey_classifier.membership.skill import Reliability
 from survey_classifier.run.figures import as_png, style_axes
-from survey_classifier.training.evaluation.measures import Figure as Measured
+from survey_classifier.training.evaluation.claims import N_FIFTH, Fifth
+from survey_classifier.training.evaluation.resampling import Figure as Measured
 from survey_classifier.training.evaluation.truth import CLASSES
 
 __all__ = [
+    "MAX_RELIABILITIES",
     "color_pairs_picture",
     "confusion_picture",
     "curves_picture",
+    "errors_picture",
     "mag_picture",
     "reliability_picture",
 ]
@@ -34,29 +38,39 @@ _SHADES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7b8794", "#b58900", "#5
 _CLASS_SHADE = dict(zip(CLASSES, ("#d55e00", "#0072b2", "#009e73"), strict=True))
 _DASHED = (0, (5, 4))
 _MAX_PAIRS = 6
+MAX_RELIABILITIES = 4
+"""Reliability diagrams that can be told apart in one picture."""
 _LIMITS = (1.0, 99.0)
 """Percentiles of colors that are shown."""
 
 
-def _styles(names: Sequence[str], n_score: int) -> dict[str, tuple[str, float]]:
-    """Return color and line width of each forecast: scores are bold."""
-    return {
-        name: (_SHADES[row % len(_SHADES)], 2.0 if row < n_score else 1.2)
-        for row, name in enumerate(names)
-    }
+def _styles(names: Sequence[str], n_bold: tuple[int, int]) -> dict[str, tuple[str, float, str]]:
+    """Return color, width and dashes of each forecast's line: baselines are thin and dotted."""
+    n_own, n_score = n_bold
+    styles: dict[str, tuple[str, float, str]] = {}
+    for row, name in enumerate(names):
+        shade = _SHADES[row % len(_SHADES)]
+        if row < n_own:
+            styles[name] = shade, 2.2, "-"
+        else:
+            styles[name] = (shade, 1.5, "-") if row < n_score else (shade, 1.3, ":")
+    return styles
 
 
 def curves_picture(
-    curves: Mapping[str, Mapping[str, Mapping[str, Floats]]], n_score: int, member_share: float
+    curves: Mapping[str, Mapping[str, Mapping[str, Floats]]],
+    n_bold: tuple[int, int],
+    member_share: float,
 ) -> bytes:
     """Return the ROC and the precision-recall curves beside each other.
 
     Parameters
     ----------
     curves
-        By forecast what ``measures.curves`` returns, scores first.
-    n_score
-        How many of the forecasts are scores; these are drawn with their 95 % bands.
+        By forecast what ``measures.curves`` returns.
+    n_bold
+        How many of the forecasts, from the first on, are the scores' own, which are drawn with
+        their 95 % bands, and how many are scores of any table.
     member_share
         Share of members: the precision of chance.
     """
@@ -64,13 +78,13 @@ def curves_picture(
     roc, recall = figure.subplots(1, 2)
     roc.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=_DASHED)
     recall.axhline(member_share, color=_GREY, lw=0.8, ls=_DASHED)
-    styles = _styles(list(curves), n_score)
+    styles = _styles(list(curves), n_bold)
     for row, (name, kinds) in enumerate(curves.items()):
-        shade, width = styles[name]
+        shade, width, dashes = styles[name]
         for axes, kind in ((roc, "roc"), (recall, "precision_recall")):
             line = kinds[kind]
-            axes.plot(line["x"], line["y"], color=shade, lw=width, label=name)
-            if row < n_score:
+            axes.plot(line["x"], line["y"], color=shade, lw=width, ls=dashes, label=name)
+            if row < n_bold[0]:
                 axes.fill_between(
                     line["x"], line["low"], line["high"], color=shade, alpha=0.18, lw=0
                 )
@@ -136,7 +150,9 @@ def confusion_picture(counts: npt.NDArray[np.int64], names: Sequence[str]) -> by
 
 
 def mag_picture(
-    middle: Floats, measured: Mapping[str, Sequence[Mapping[str, Measured]]], n_score: int
+    middle: Floats,
+    measured: Mapping[str, Sequence[Mapping[str, Measured]]],
+    n_bold: tuple[int, int],
 ) -> bytes:
     """Return accuracy and AUC against magnitude.
 
@@ -146,27 +162,56 @@ def mag_picture(
         Of the bins, mag, shape ``(bin,)``.
     measured
         By forecast the figures of each bin.
-    n_score
-        How many of the forecasts are scores; these are drawn with their 95 % intervals.
+    n_bold
+        As for `curves_picture`.
     """
     figure = Figure((10.2, 3.8), layout="constrained")
-    styles = _styles(list(measured), n_score)
+    styles = _styles(list(measured), n_bold)
     for axes, key, label in zip(
         figure.subplots(1, 2), ("accuracy", "auc"), ("accuracy", "AUC"), strict=True
     ):
         for row, (name, bins) in enumerate(measured.items()):
             if (key, name) == ("auc", "majority"):
                 continue  # only the order of the folds' shares
-            shade, width = styles[name]
+            shade, width, dashes = styles[name]
             value = np.array([found[key].value for found in bins])
-            axes.plot(middle, value, color=shade, lw=width, marker="o", ms=3.5, label=name)
-            if row < n_score:
+            axes.plot(
+                middle, value, color=shade, lw=width, ls=dashes, marker="o", ms=3.5, label=name
+            )
+            if row < n_bold[0]:
                 low = np.array([found[key].low for found in bins])
                 high = np.array([found[key].high for found in bins])
                 axes.fill_between(middle, low, high, color=shade, alpha=0.18, lw=0)
         style_axes(axes)
         axes.set(xlabel="dereddened magnitude", ylabel=label)
     axes.legend(fontsize=8, loc="lower right")
+    return as_png(figure)
+
+
+def errors_picture(found: Sequence[Fifth]) -> bytes:
+    """Return the share of wrong calls by fifths of the claimed errors.
+
+    Parameters
+    ----------
+    found
+        The fifths of all objects, and those among objects of like certainty.
+    """
+    figure = Figure((9.2, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = {"all": "of all objects", "alike": "among objects of like certainty"}
+    for axes, (among, title) in zip(panels, titles.items(), strict=True):
+        some = [fifth for fifth in found if fifth.among == among]
+        number = np.array([fifth.number for fifth in some])
+        wrong = np.array([(f.wrong.value, f.wrong.low, f.wrong.high) for f in some]).T
+        axes.bar(number, wrong[0], 0.62, color=_SHADES[0], alpha=0.85, label="called wrongly")
+        axes.vlines(number, wrong[1], wrong[2], color=_INK, lw=1.2)
+        axes.plot(number, [f.expected for f in some], "D", ms=6, color=_SHADES[1],
+                  mec="white", label="expected of p alone")  # fmt: skip
+        style_axes(axes)
+        axes.set(xlabel=f"fifth of the claimed errors\n{title}", xticks=range(1, N_FIFTH + 1))
+    panels[0].set_ylabel("share of the objects")
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1))
+    panels[0].legend(loc="upper left", fontsize=8)
     return as_png(figure)
 
 

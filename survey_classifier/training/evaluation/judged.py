@@ -4,6 +4,7 @@ Owns which score belongs to which true object, and in which fold an object is. D
 reading of either (``truth``, ``scores``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,7 +19,7 @@ from survey_classifier.sources.sky import (
     object_groups,
     on_unit_sphere,
 )
-from survey_classifier.training.evaluation.scores import Scores
+from survey_classifier.training.evaluation.scores import Claim, Scores
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES, Truth
 from survey_classifier.training.split import strip_folds
@@ -39,22 +40,31 @@ class Judged:
     truth: Truth
     """With the photometry of the scores' table where the truth has none."""
     p: dict[str, Floats]
-    """Probabilities by column."""
+    """Probabilities by name: of the scores, then of those that they are compared with."""
+    n_own: int
+    """How many of them are the scores' own."""
+    claims: dict[str, Claim]
+    """Errors that the tables claim, by the name of what they are errors of."""
     fold: npt.NDArray[np.int64]
     """Part of the sky, for what is fitted beside the scores."""
     split: Split
     """What the scores' table says of their split."""
     n_unscored: dict[str, int]
     """By true class the objects without a score."""
+    n_lacking: dict[str, int]
+    """By other table the objects that have a score, but none there."""
 
     def __len__(self) -> int:
         return len(self.truth)
 
 
-def join(truth: Truth, scores: Scores, file: TruthFile, match: Match) -> Judged:
-    """Return the objects that are in both, each once.
+def join(
+    truth: Truth, scores: Scores, file: TruthFile, match: Match, others: Sequence[Scores] = ()
+) -> Judged:
+    """Return the objects that are in all, each once.
 
     Of rows within 2 arcsec of each other, which are one object, the first with a score is kept.
+    Another table may have it under the name of another of these rows.
 
     Parameters
     ----------
@@ -66,6 +76,8 @@ def join(truth: Truth, scores: Scores, file: TruthFile, match: Match) -> Judged:
         Says what the folds are where the scores have none.
     match
         Whether identifiers or positions, within 2 arcsec, say what belongs together.
+    others
+        Scores of the same objects that they are compared with.
 
     Raises
     ------
@@ -73,6 +85,43 @@ def join(truth: Truth, scores: Scores, file: TruthFile, match: Match) -> Judged:
         If they share no object, or only members or only others.
     """
     group = object_groups(truth.ra_deg, truth.dec_deg)
+    row = _scored_rows(truth, scores, group, match)
+    scored = row >= 0
+    first = _first_of_each(group, scored)
+    lost = _first_of_each(group, ~scored & ~np.isin(group, group[scored]))
+    rows_there = [_rows_of(group[first], group, _scored_rows(truth, other, group, match))
+                  for other in others]  # fmt: skip
+    shared = np.all([rows >= 0 for rows in rows_there], axis=0) if others else first >= 0
+    if not shared.any():
+        raise SourcesError(
+            f"no object has a score in all of {', '.join(str(s.path) for s in (scores, *others))}; "
+            "compare tables of the same objects"
+        )
+    kept = first[shared]
+    found = truth.take(kept)
+    n_member = int(found.is_member.sum())
+    if n_member in (0, len(found)):
+        what = "no member" if n_member == 0 else "members only"
+        raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
+    rows = row[kept]
+    fold, split = _folds(found, scores, rows, file)
+    tables = [(scores, rows), *((o, r[shared]) for o, r in zip(others, rows_there, strict=True))]
+    return Judged(
+        _with_photometry(found, scores, rows),
+        {name: p[some] for table, some in tables for name, p in table.p.items()},
+        len(scores.p),
+        {table.claim.of: table.claim.take(some) for table, some in tables if table.claim},
+        fold,
+        split,
+        {name: int((truth.true_class[lost] == name).sum()) for name in CLASSES},
+        {o.name: int((r < 0).sum()) for o, r in zip(others, rows_there, strict=True)},
+    )
+
+
+def _scored_rows(
+    truth: Truth, scores: Scores, group: npt.NDArray[np.int64], match: Match
+) -> npt.NDArray[np.intp]:
+    """Return the row of each object's score, -1 where there is none or it is not known."""
     by_id = match == "id"
     row = _rows_by_id(truth, scores) if by_id else _rows_by_position(truth, scores, group)
     scored = row >= 0
@@ -83,22 +132,17 @@ def join(truth: Truth, scores: Scores, file: TruthFile, match: Match) -> Judged:
         raise SourcesError(
             f"no object of the truth has a score in {scores.path} by {match}; try {remedy}"
         )
-    kept = _first_of_each(group, scored)
-    lost = _first_of_each(group, ~scored & ~np.isin(group, group[scored]))
-    found = truth.take(kept)
-    n_member = int(found.is_member.sum())
-    if n_member in (0, len(found)):
-        what = "no member" if n_member == 0 else "members only"
-        raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
-    rows = row[kept]
-    fold, split = _folds(found, scores, rows, file)
-    return Judged(
-        _with_photometry(found, scores, rows),
-        {name: p[rows] for name, p in scores.p.items()},
-        fold,
-        split,
-        {name: int((truth.true_class[lost] == name).sum()) for name in CLASSES},
-    )
+    return np.where(scored, row, -1)
+
+
+def _rows_of(
+    wanted: npt.NDArray[np.int64], group: npt.NDArray[np.int64], row: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp]:
+    """Return the first row of a score of each wanted group, -1 where it has none."""
+    first = _first_of_each(group, row >= 0)
+    row_of_group = np.full(int(group.max()) + 1, -1, dtype=np.intp)
+    row_of_group[group[first]] = row[first]
+    return row_of_group[wanted]
 
 
 def _folds(

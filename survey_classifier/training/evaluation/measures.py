@@ -1,131 +1,140 @@
-"""Figures of merit with intervals, by resampling objects.
+"""Figures of merit and their differences, with intervals by resampling objects.
 
-Owns which figures there are and their bootstrap. Does not own the figures' values
-(``membership.skill``): what is written here is their form for resampled objects, all resamples at
-once, and tests hold the two together.
+Owns which figures there are and their bootstrap. Does not own the draws (``resampling``) nor the
+figures' values (``membership.skill``): what is written here is their form for resampled objects,
+all resamples at once, and tests hold the two together.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.membership.skill import (
+    LEAST_PROBABILITY,
     average_precision,
     brier_score,
     calibration_error,
     confusion,
+    log_loss,
     roc_area,
 )
+from survey_classifier.training.evaluation.resampling import (
+    INTERVAL,
+    Figure,
+    Resampler,
+    figure_of,
+    share,
+)
 
-__all__ = ["MEASURES", "N_RESAMPLES", "Figure", "Resampler", "curves", "measure"]
+__all__ = ["COMPARED", "MEASURES", "N_BINS", "THRESHOLD", "Measures", "curves"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-N_RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)
-"""Percentiles of an interval."""
 N_BINS = 15
 """Bins of the calibration error."""
 THRESHOLD = 0.5
 """Least probability that is called a member."""
-CELLS_AT_ONCE = 2_000_000
-"""Resamples times objects held in memory together."""
 CURVE = np.linspace(0, 1, 101)
 """Where the curves' bands are given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure of merit with its 95 % interval."""
+class Measures:
+    """Every figure of `MEASURES` of each forecast for some objects, and of their resamples."""
 
-    value: float
-    low: float
-    high: float
+    value: dict[str, dict[str, float]]
+    """By forecast, then by name; a figure that the objects do not define, such as the recall
+    without a member, is NaN."""
+    resampled: dict[str, dict[str, Floats]]
+    """The same of each resample, shape ``(resample,)``."""
 
-
-class Resampler:
-    """Resamples objects with replacement, the same ones for every forecast.
-
-    Parameters
-    ----------
-    n
-        Number of objects.
-    seed
-        Of the draws.
-    n_resamples
-        How many there are.
-    """
-
-    def __init__(self, n: int, seed: int = 0, n_resamples: int = N_RESAMPLES) -> None:
-        self.n, self.seed, self.n_resamples = n, seed, n_resamples
-
-    def counts(self, rows: Bools) -> Iterator[Floats]:
-        """Yield how often each of some objects is drawn, shape ``(resample, row)``.
+    @classmethod
+    def of(
+        cls, forecasts: Mapping[str, Floats], is_member: Bools, rows: Bools, resampler: Resampler
+    ) -> Self:
+        """Compute them.
 
         Parameters
         ----------
+        forecasts
+            By name probabilities, finite, shape ``(n,)``.
+        is_member
+            Truth, shape ``(n,)``.
         rows
-            Which objects are wanted, shape ``(n,)``; the draws are of all, so that two forecasts
-            and two sets of objects are compared on the same resamples.
+            Which objects are judged, at least one, shape ``(n,)``.
+        resampler
+            Of n objects.
         """
-        rng = np.random.default_rng(self.seed)
-        step = max(1, CELLS_AT_ONCE // self.n)
-        for start in range(0, self.n_resamples, step):
-            n_here = min(step, self.n_resamples - start)
-            drawn = rng.integers(0, self.n, (n_here, self.n))
-            flat = (drawn + self.n * np.arange(n_here)[:, None]).ravel()
-            count = np.bincount(flat, minlength=n_here * self.n).reshape(n_here, self.n)
-            yield count[:, rows].astype(np.float64)
+        truth = is_member[rows]
+        forms = {name: _Form.of(p[rows], truth) for name, p in forecasts.items()}
+        parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in forecasts}
+        for counts in resampler.counts(rows):
+            for name, form in forms.items():
+                parts[name].append(form.figures(counts))
+        return cls(
+            {
+                name: {key: value(p[rows], truth) for key, value in MEASURES.items()}
+                for name, p in forecasts.items()
+            },
+            {
+                name: {key: np.concatenate([part[key] for part in found]) for key in MEASURES}
+                for name, found in parts.items()
+            },
+        )
 
+    def figures(self) -> dict[str, dict[str, Figure]]:
+        """Return the figures with their intervals.
 
-def measure(
-    forecasts: Mapping[str, Floats], is_member: Bools, rows: Bools, resampler: Resampler
-) -> dict[str, dict[str, Figure]]:
-    """Return every figure of `MEASURES` of each forecast for some of the objects.
-
-    Intervals are percentiles of the bootstrap over objects (Efron 1979). A calibration error is
-    raised by the noise of a resample on top of that of the objects: its resamples are moved to
-    have the figure itself as their mean, but not below 0. A figure that the objects do not
-    define, such as the recall without a member, is NaN, and resamples without it do not count.
-
-    Parameters
-    ----------
-    forecasts
-        By name probabilities, finite, shape ``(n,)``.
-    is_member
-        Truth, shape ``(n,)``.
-    rows
-        Which objects are judged, at least one, shape ``(n,)``.
-    resampler
-        Of n objects.
-    """
-    forms = {name: _Form.of(p[rows], is_member[rows]) for name, p in forecasts.items()}
-    spread: dict[str, list[dict[str, Floats]]] = {name: [] for name in forecasts}
-    for counts in resampler.counts(rows):
-        for name, form in forms.items():
-            spread[name].append(form.figures(counts))
-    found = {}
-    for name, p in forecasts.items():
-        resampled = {key: np.concatenate([part[key] for part in spread[name]]) for key in MEASURES}
-        found[name] = {
-            key: _figure(key, value(p[rows], is_member[rows]), resampled[key])
-            for key, value in MEASURES.items()
+        A calibration error is raised by the noise of a resample on top of that of the objects:
+        its resamples are moved to have the figure itself as their mean, but not below 0.
+        """
+        return {
+            name: {
+                key: _figure(key, value, self.resampled[name][key]) for key, value in values.items()
+            }
+            for name, values in self.value.items()
         }
-    return found
+
+    def differences(self) -> dict[str, dict[str, Figure]]:
+        """Return the figures of `COMPARED` of each other forecast less those of the first.
+
+        The intervals are of the differences in each resample, so what the two forecasts have in
+        common does not widen them. Those of calibration errors are moved as in `figures`.
+        """
+        first, *others = self.value
+        return {
+            name: {
+                key: _difference(
+                    key,
+                    self.value[name][key] - self.value[first][key],
+                    self.resampled[name][key] - self.resampled[first][key],
+                )
+                for key in COMPARED
+            }
+            for name in others
+        }
 
 
 def _figure(key: str, value: float, resampled: Floats) -> Figure:
-    """Return a figure and its interval, NaN where no resample defines it."""
+    """Return a figure and its interval."""
+    moved = _moved(value, resampled) if key == "calibration_error" else resampled
+    return figure_of(value, np.maximum(moved, 0))
+
+
+def _difference(key: str, value: float, resampled: Floats) -> Figure:
+    """Return a difference and its interval."""
+    moved = _moved(value, resampled) if key == "calibration_error" else resampled
+    return figure_of(value, moved)
+
+
+def _moved(value: float, resampled: Floats) -> Floats:
+    """Return the values of resamples with that of the objects as their mean."""
     known = resampled[np.isfinite(resampled)]
-    if not len(known):
-        return Figure(value, float("nan"), float("nan"))
-    if key == "calibration_error":
-        known = np.maximum(known + value - known.mean(), 0)
-    low, high = np.percentile(known, INTERVAL)
-    return Figure(value, float(low), float(high))
+    return resampled + (value - known.mean()) if len(known) else resampled
 
 
 def _f1(p: Floats, is_member: Bools) -> float:
@@ -150,8 +159,11 @@ MEASURES: dict[str, Callable[[Floats, Bools], float]] = {
     "average_precision": average_precision,
     "calibration_error": lambda p, truth: calibration_error(p, truth, N_BINS),
     "brier": brier_score,
+    "log_loss": log_loss,
 }
 """Figure of merit by name; members are what is looked for."""
+COMPARED = ("auc", "accuracy", "brier", "calibration_error", "log_loss")
+"""Figures that forecasts are compared by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,19 +202,22 @@ class _Form:
         n_false, n_other = n_called - n_hit, whole - n_member
         found, false = self.steps(counts)
         gain = np.diff(found, axis=1, prepend=0)
-        precision = _share(found, found + false)
+        precision = share(found, found + false)
         in_bin = np.eye(N_BINS)[self.bins]
         excess = weight @ ((self.p - self.is_member)[:, None] * in_bin)
+        p_truth = np.where(self.is_member > 0, self.p, 1 - self.p)
+        loss = -np.log(np.maximum(p_truth, LEAST_PROBABILITY))
         return {
-            "accuracy": _share(n_hit + n_other - n_false, whole),
-            "precision": _share(n_hit, n_called),
-            "recall": _share(n_hit, n_member),
-            "f1": _share(2 * n_hit, n_called + n_member),
-            "false_positive_rate": _share(n_false, n_other),
-            "auc": _share(_pairs_won(found, false), n_member * n_other),
-            "average_precision": _share(np.nansum(gain * precision, axis=1), n_member),
-            "calibration_error": _share(np.abs(excess).sum(axis=1), whole),
-            "brier": _share(weight @ (self.p - self.is_member) ** 2, whole),
+            "accuracy": share(n_hit + n_other - n_false, whole),
+            "precision": share(n_hit, n_called),
+            "recall": share(n_hit, n_member),
+            "f1": share(2 * n_hit, n_called + n_member),
+            "false_positive_rate": share(n_false, n_other),
+            "auc": share(_pairs_won(found, false), n_member * n_other),
+            "average_precision": share(np.nansum(gain * precision, axis=1), n_member),
+            "calibration_error": share(np.abs(excess).sum(axis=1), whole),
+            "brier": share(weight @ (self.p - self.is_member) ** 2, whole),
+            "log_loss": share(weight @ loss, whole),
         }
 
 
@@ -211,11 +226,6 @@ def _pairs_won(found: Floats, false: Floats) -> Floats:
     before = found - np.diff(found, axis=1, prepend=0)
     won: Floats = ((before + found) / 2 * np.diff(false, axis=1, prepend=0)).sum(axis=1)
     return won
-
-
-def _share(part: Floats, whole: Floats) -> Floats:
-    """Return part / whole, NaN where there is nothing."""
-    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
 
 
 def curves(p: Floats, is_member: Bools, resampler: Resampler) -> dict[str, dict[str, Floats]]:

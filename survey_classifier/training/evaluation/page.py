@@ -13,18 +13,23 @@ from survey_classifier.run import page as html
 from survey_classifier.run.page import Html
 from survey_classifier.training.evaluation.baselines import BASELINES
 from survey_classifier.training.evaluation.galleries import Gallery
-from survey_classifier.training.evaluation.measures import (
-    N_BINS,
-    N_RESAMPLES,
-    THRESHOLD,
-    Figure,
-)
+from survey_classifier.training.evaluation.measures import N_BINS, THRESHOLD
+from survey_classifier.training.evaluation.resampling import N_RESAMPLES, Figure
 from survey_classifier.training.evaluation.results import Results
+from survey_classifier.training.evaluation.setting import Setting
 from survey_classifier.training.evaluation.tables import (
+    CLAIMS_HEADER,
+    COMPARED_HEADER,
+    FIFTHS_HEADER,
+    FIFTHS_TITLES,
+    FORECASTS_HEADER,
     KIND_TITLES,
     TITLES,
-    Setting,
+    Difference,
     caption,
+    claims_rows,
+    compared_rows,
+    fifths_rows,
     forecast_rows,
     formed,
     said,
@@ -44,6 +49,7 @@ class Pictures:
     confusion: bytes
     by_mag: bytes | None
     color_pairs: bytes | None
+    errors: bytes | None
     galleries: Mapping[str, Gallery]
 
 
@@ -63,7 +69,9 @@ def evaluation_page(results: Results, setting: Setting, pictures: Pictures) -> s
         [
             *_verdict(results, setting),
             html.section("All forecasts", *_forecasts(results)),
+            html.section(f"Differences from {results.first}", *_compared(results)),
             html.section("Curves and calibration", *_curves(results, pictures)),
+            *_claims(results, pictures),
             *_breakdown(results, pictures),
             *_errors(results, pictures),
             html.section("What was judged", *_judged(results, setting)),
@@ -101,14 +109,14 @@ def _card(figure: Figure, title: str) -> tuple[str, str]:
 
 
 def _forecasts(results: Results) -> Iterator[Html]:
-    """Yield a table of every figure of every forecast for each of the large sets."""
+    """Yield a table of all forecasts for each of the sets that are always judged."""
     yield html.note(
         "Baselines are fitted to the same objects in the same split: each forecast is by a fit to "
         "the other parts of the sky, of bright objects by a fit to bright ones."
     )
     for found in results.of_kind("set"):
         rows = formed(forecast_rows(found), _cell)
-        yield html.table(caption(found), ("forecast", *TITLES.values()), rows)
+        yield html.table(caption(found), FORECASTS_HEADER, rows)
     used = [(name, text) for name, text in BASELINES.items() if name in results.forecasts]
     yield html.facts("The baselines", used)
     lack = [name for name in BASELINES if name not in results.forecasts]
@@ -116,19 +124,60 @@ def _forecasts(results: Results) -> Iterator[Html]:
         yield html.note(f"There are no data for: {', '.join(lack)}.")
     if "majority" in results.forecasts:
         yield html.note(
-            "Where the parts of the sky differ in their share of members, the AUC of "
-            "the majority is below one half."
+            "The AUC of the majority need not be one half: the share of members differs between "
+            "parts of the sky, and between bright objects and all."
         )
 
 
-def _unbroken(figure: Figure) -> str:
+def _compared(results: Results) -> Iterator[Html]:
+    """Yield a table of differences for each of the large sets."""
+    yield html.note(
+        f"The first row has the figures of {results.first}, the others say by how much a forecast "
+        "differs: more is better for AUC and accuracy, less for the other three. Intervals are of "
+        "the differences in the same resamples. Bold: the interval does not hold 0; of twenty "
+        "forecasts that are alike, one is bold by chance."
+    )
+    for found in results.large:
+        rows = formed(compared_rows(found, results), _cell)
+        yield html.table(caption(found), COMPARED_HEADER, rows)
+
+
+def _claims(results: Results, pictures: Pictures) -> Iterator[Html]:
+    """Yield what claimed errors are worth, where there are any."""
+    if not results.claims or pictures.errors is None:
+        return
+    first = results.fifths[0].forecast
+    pieces = [
+        html.note(
+            "Do claimed errors tell which probabilities are wrong? The correlation is Spearman's, "
+            "with the distance of p from the truth. A p near one half is unsure, and its claimed "
+            "error is large: that alone makes a correlation. What claimed errors say beyond p is "
+            "seen at like certainty, among neighbors in the distance of p from one half."
+        ),
+        html.table("", CLAIMS_HEADER, formed(claims_rows(results.claims_shown), _unbroken)),
+        html.figure(
+            pictures.errors,
+            "Share of wrong calls by fifths of the claimed errors",
+            f"Claimed errors of {first}, the smallest in the first fifth. Lines are 95 % "
+            "intervals; the diamonds are what would be wrong if each p were right.",
+        ),
+    ]
+    for among, title in FIFTHS_TITLES.items():
+        some = [fifth for fifth in results.fifths_of_first if fifth.among == among]
+        pieces.append(html.table(title, FIFTHS_HEADER, formed(fifths_rows(some), _unbroken)))
+    yield html.section("Claimed errors", *pieces)
+
+
+def _unbroken(figure: Figure | Difference) -> Html:
     """Return a figure with its interval in one line of a page."""
-    return said(figure).replace(" ", "\N{NO-BREAK SPACE}")
+    return Html(said(figure).replace(" ", "&nbsp;"))
 
 
-def _cell(figure: Figure) -> Html:
-    """Return a figure with its interval below it."""
+def _cell(figure: Figure | Difference) -> Html:
+    """Return a figure with its interval below it; a difference beyond chance is bold."""
     value, bracket, interval = said(figure).partition(" [")
+    if isinstance(figure, Difference) and figure.figure.is_beyond_chance:
+        value = f"<b>{value}</b>"
     below = f'<br><span class="note">{bracket.strip()}{interval}</span>' if bracket else ""
     return Html(f'<span style="white-space: nowrap">{value}{below}</span>')
 
@@ -138,7 +187,8 @@ def _curves(results: Results, pictures: Pictures) -> Iterator[Html]:
     yield html.figure(
         pictures.curves,
         "ROC and precision-recall curves",
-        "All objects. Bold: the scores, with 95 % bands; dashed: chance.",
+        "All objects. Bold: the scores, with 95 % bands; dotted: baselines; dashed: chance."
+        + _left_out(results),
     )
     error = results.measured[0].figures[results.first]["calibration_error"]
     honest = results.honest_calibration_error
@@ -156,6 +206,12 @@ def _curves(results: Results, pictures: Pictures) -> Iterator[Html]:
     yield html.columns(reliability, confusion)
 
 
+def _left_out(results: Results) -> str:
+    """Say which forecasts a picture has no room for."""
+    lack = list(results.forecasts)[len(results.drawn) :]
+    return f" Not shown: {', '.join(lack)}." if lack else ""
+
+
 def _breakdown(results: Results, pictures: Pictures) -> Iterator[Html]:
     """Yield the tables of sets, a section a kind."""
     for kind, title in KIND_TITLES.items():
@@ -169,7 +225,7 @@ def _breakdown(results: Results, pictures: Pictures) -> Iterator[Html]:
             drawn = html.figure(
                 pictures.by_mag,
                 "Accuracy and AUC against magnitude",
-                "Bands are 95 % intervals of the scores.",
+                "Bands are 95 % intervals of the scores; dotted: baselines." + _left_out(results),
             )
             shown = html.join([drawn, shown])
         if kind == "region" and pictures.color_pairs is not None:
@@ -210,10 +266,15 @@ def _judged(results: Results, setting: Setting) -> Iterator[Html]:
     lost = results.judged.n_unscored
     without = ", ".join(f"{n} {name}" for name, n in lost.items() if n) or "none"
     counts = {name: int((results.judged.truth.true_class == name).sum()) for name in CLASSES}
+    others = [
+        (f"compared with {name}", f"{path}, which lacks {results.judged.n_lacking[name]:,} objects")
+        for name, path in setting.others.items()
+    ]
     yield html.facts(
         "The comparison",
         [
             ("scores", setting.scores),
+            *others,
             ("truth", setting.truth),
             ("objects judged", ", ".join(f"{n:,} {name}" for name, n in counts.items())),
             ("objects of known class without a score", without),

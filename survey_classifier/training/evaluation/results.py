@@ -1,13 +1,13 @@
-"""The results of an evaluation: all figures, and the tables that hold them.
+"""The results of an evaluation: all figures.
 
-Owns what is computed of judged objects, and the columns of the tables. Does not own the formulas
-(``measures``), the sets (``breakdown``) nor the page (``page``).
+Owns what is computed of judged objects. Does not own the formulas (``measures``, ``claims``), the
+sets (``breakdown``), the tables (``columns``) nor the page (``page``).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,24 +19,21 @@ from survey_classifier.membership.skill import (
     confusion,
     reliability,
 )
-from survey_classifier.training.evaluation.breakdown import Group, groups, regions
+from survey_classifier.training.evaluation.breakdown import Group, groups
+from survey_classifier.training.evaluation.claims import ClaimsTest, Fifth, fifths, judge_claims
 from survey_classifier.training.evaluation.judged import Judged
-from survey_classifier.training.evaluation.measures import (
-    MEASURES,
-    N_BINS,
-    THRESHOLD,
-    Figure,
-    Resampler,
-    curves,
-    measure,
-)
+from survey_classifier.training.evaluation.measures import N_BINS, THRESHOLD, Measures, curves
+from survey_classifier.training.evaluation.resampling import Figure, Resampler
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES
 
-__all__ = ["Measured", "Results"]
+__all__ = ["LARGE", "Measured", "Results"]
 
 Floats = npt.NDArray[np.float64]
-Columns = dict[str, npt.NDArray[Any]]
+LARGE = ("set", "table")
+"""Kinds of sets in which forecasts are compared, and claimed errors held against true ones."""
+N_DRAWN = 8
+"""Forecasts in one picture."""
 N_DRAWS = 200
 """Truths that are drawn for the calibration error of honest probabilities."""
 
@@ -50,6 +47,8 @@ class Measured:
     n_member: int
     figures: dict[str, dict[str, Figure]]
     """By forecast, then by name."""
+    differences: dict[str, dict[str, Figure]]
+    """By forecast but the first those of `measures.COMPARED`, less the figure of the first."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,13 @@ class Results:
     file: TruthFile
     judged: Judged
     forecasts: dict[str, Floats]
-    """Probabilities by name: the scores, then the baselines."""
+    """Probabilities by name: the scores, those they are compared with, then the baselines."""
     measured: tuple[Measured, ...]
     curves: dict[str, dict[str, dict[str, Floats]]]
     """By forecast what ``measures.curves`` returns, of all objects."""
+    claims: tuple[ClaimsTest, ...]
+    """Of the large sets."""
+    fifths: tuple[Fifth, ...]
 
     @classmethod
     def of(
@@ -96,22 +98,53 @@ class Results:
         forecasts = judged.p | baselines
         is_member = judged.truth.is_member
         resampler = Resampler(len(judged), seed)
-        measured = tuple(
-            Measured(
-                group,
-                int(group.rows.sum()),
-                int(is_member[group.rows].sum()),
-                measure(forecasts, is_member, group.rows, resampler),
-            )
-            for group in groups(judged, file, by)
+        measured = []
+        for group in groups(judged, file, by):
+            found = Measures.of(forecasts, is_member, group.rows, resampler)
+            n, n_member = int(group.rows.sum()), int(is_member[group.rows].sum())
+            measured.append(Measured(group, n, n_member, found.figures(), found.differences()))
+        large = [found.group for found in measured if found.group.by in LARGE]
+        return cls(
+            file,
+            judged,
+            forecasts,
+            tuple(measured),
+            {name: curves(p, is_member, resampler) for name, p in forecasts.items()},
+            tuple(judge_claims(judged, large, resampler)),
+            tuple(fifths(judged, resampler)),
         )
-        drawn = {name: curves(p, is_member, resampler) for name, p in forecasts.items()}
-        return cls(file, judged, forecasts, measured, drawn)
+
+    @property
+    def n_own(self) -> int:
+        """How many of the forecasts are the scores' own; they come first."""
+        return self.judged.n_own
 
     @property
     def n_score(self) -> int:
-        """How many of the forecasts are scores; they come first."""
+        """How many of the forecasts are scores, of any table; baselines come after them."""
         return len(self.judged.p)
+
+    @property
+    def drawn(self) -> list[str]:
+        """The forecasts that pictures have room for: scores before baselines."""
+        return list(self.forecasts)[:N_DRAWN]
+
+    @property
+    def fifths_of_first(self) -> list[Fifth]:
+        """Those of the first table that claims errors."""
+        return [fifth for fifth in self.fifths if fifth.forecast == self.fifths[0].forecast]
+
+    @property
+    def claims_shown(self) -> list[ClaimsTest]:
+        """Those of the first table that claims errors, and of the others for all objects."""
+        everyone = self.measured[0].group
+        first = {test.forecast for test in self.claims[:1]}
+        return [t for t in self.claims if t.forecast in first or t.group is everyone]
+
+    @property
+    def large(self) -> list[Measured]:
+        """The figures of the sets of kinds `LARGE`."""
+        return [found for found in self.measured if found.group.by in LARGE]
 
     @property
     def first(self) -> str:
@@ -147,93 +180,3 @@ class Results:
         return float(
             np.mean([calibration_error(p, rng.random(len(p)) < p, N_BINS) for _ in range(N_DRAWS)])
         )
-
-    def tables(self) -> dict[str, Columns]:
-        """Return the tables by name."""
-        return {
-            "measures": self._measures_table(),
-            "confusion": self._confusion_table(),
-            "curves": self._curves_table(),
-            "reliability": self._reliability_table(),
-            "objects": self._objects_table(),
-        }
-
-    def _measures_table(self) -> Columns:
-        """Return a row for each set and forecast."""
-        rows = []
-        for found in self.measured:
-            for name, figures in found.figures.items():
-                counts = self.confusion(name, found.group)
-                row: dict[str, Any] = {
-                    "by": found.group.by,
-                    "group": found.group.name,
-                    "forecast": name,
-                    "n": found.n,
-                    "n_member": found.n_member,
-                    "n_hit": counts.n_hit,
-                    "n_missed": counts.n_missed,
-                    "n_false": counts.n_false,
-                    "n_rejected": counts.n_rejected,
-                }
-                for key in MEASURES:
-                    figure = figures[key]
-                    row |= {key: figure.value, f"{key}_low": figure.low, f"{key}_high": figure.high}
-                rows.append(row)
-        return _columns(rows)
-
-    def _confusion_table(self) -> Columns:
-        """Return a row for each forecast and true class."""
-        rows = []
-        for name in self.forecasts:
-            for kind, (member, other) in zip(CLASSES, self.called(name).tolist(), strict=True):
-                counts = {"called_member": member, "called_nonmember": other}
-                rows.append({"forecast": name, "true_class": kind} | counts)
-        return _columns(rows)
-
-    def _curves_table(self) -> Columns:
-        """Return the points of all curves."""
-        rows = []
-        for name, kinds in self.curves.items():
-            for kind, line in kinds.items():
-                for point in range(len(line["x"])):
-                    values = {key: float(line[key][point]) for key in ("x", "y", "low", "high")}
-                    rows.append({"forecast": name, "curve": kind} | values)
-        return _columns(rows)
-
-    def _reliability_table(self) -> Columns:
-        """Return a row for each forecast and bin with objects."""
-        return _columns(
-            [
-                {"forecast": name, "mean_p": p, "member_share": share, "share_err": err, "n": n}
-                for name, bins in self.reliability.items()
-                for p, share, err, n in zip(
-                    bins.mean_p, bins.member_share, bins.share_err, bins.n, strict=True
-                )
-            ]
-        )
-
-    def _objects_table(self) -> Columns:
-        """Return a row for each object."""
-        truth = self.judged.truth
-        tables = np.array([data.name for data in self.file.data], dtype=object)
-        return {
-            "id": truth.object_id,
-            "ra": truth.ra_deg,
-            "dec": truth.dec_deg,
-            "table": tables[truth.table],
-            "true_class": truth.true_class,
-            "fold": self.judged.fold,
-            "mag": truth.mag,
-            "delta_rs": truth.delta_rs,
-            "color_region": regions(self.judged, self.file).astype(object),
-            **{f"p_{_word(name)}": p for name, p in self.forecasts.items()},
-        }
-
-
-def _columns(rows: Sequence[dict[str, Any]]) -> Columns:
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def _word(name: str) -> str:
-    """Return a name as a column may have it; that of a score has its p already."""
-    return name.removeprefix("p_").replace(" ", "_")

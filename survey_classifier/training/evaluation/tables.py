@@ -4,30 +4,50 @@ Owns which figures stand in which table, and how a figure is said. Does not own 
 (``results``) nor the page (``page``).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from survey_classifier.catalog.tables import markdown_table
 from survey_classifier.run.page import Html
-from survey_classifier.training.evaluation.measures import MEASURES, Figure
+from survey_classifier.training.evaluation.claims import Among, ClaimsTest, Fifth
+from survey_classifier.training.evaluation.measures import COMPARED, MEASURES
+from survey_classifier.training.evaluation.resampling import Figure
 from survey_classifier.training.evaluation.results import Measured, Results
+from survey_classifier.training.evaluation.setting import Setting
 from survey_classifier.training.evaluation.truth import CLASSES
 
 __all__ = [
+    "CLAIMS_HEADER",
+    "COMPARED_HEADER",
+    "FIFTHS_HEADER",
+    "FIFTHS_TITLES",
+    "FORECASTS_HEADER",
     "KIND_TITLES",
     "TITLES",
-    "Setting",
+    "Difference",
     "caption",
+    "claims_rows",
+    "compared_rows",
     "evaluation_markdown",
+    "fifths_rows",
     "forecast_rows",
     "formed",
     "said",
+    "said_difference",
     "table_of",
 ]
 
-Row = list[str | int | Figure]
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A figure less another one."""
+
+    figure: Figure
+
+
+Row = list[str | int | Figure | Difference]
 
 TITLES = {
     "accuracy": "accuracy",
@@ -39,6 +59,7 @@ TITLES = {
     "average_precision": "avg. precision",
     "calibration_error": "ECE",
     "brier": "Brier",
+    "log_loss": "log loss",
 }
 KIND_TITLES = {
     "class": "By true class",
@@ -49,29 +70,38 @@ KIND_TITLES = {
     "fold": "By fold",
 }
 UNDEFINED = "–"
+FIFTHS_TITLES: dict[Among, str] = {
+    "all": "By fifths of the claimed errors of all objects",
+    "alike": "By fifths among objects of like certainty",
+}
 SHORT = ("accuracy", "precision", "recall", "auc")
 """Figures of the tables of many sets."""
+MAX_MANY = 4
+"""Scores in such a table; of more, only the first table's own are shown."""
+WIDE = tuple(key for key in MEASURES if key != "log_loss")
+"""Figures of the tables of all forecasts, as many as a page is wide."""
+FORECASTS_HEADER = ["forecast", *(TITLES[key] for key in WIDE)]
+COMPARED_HEADER = ["forecast", *(TITLES[key] for key in COMPARED)]
+CLAIMS_HEADER = ["scores", "set", "objects", "called wrongly", "correlation", "at like certainty"]
+FIFTHS_HEADER = ["fifth", "claimed error", "objects", "called wrongly", "expected of p alone"]
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Where an evaluation comes from, in words."""
-
-    scores: str
-    truth: str
-    seen: str
-    """Whether the network had seen the objects."""
-    is_optimistic: bool
-    """Whether it had."""
-
-
-def said(figure: Figure) -> str:
+def said(figure: Figure | Difference) -> str:
     """Return a figure with its interval."""
+    if isinstance(figure, Difference):
+        return said_difference(figure.figure)
     if np.isnan(figure.value):
         return UNDEFINED
     if np.isnan(figure.low):
         return f"{figure.value:.3f}"
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def said_difference(figure: Figure) -> str:
+    """Return a difference with its interval, and with its sign."""
+    if np.isnan(figure.value):
+        return UNDEFINED
+    return f"{figure.value:+.4f} [{figure.low:+.4f}, {figure.high:+.4f}]"
 
 
 def caption(found: Measured) -> str:
@@ -80,8 +110,36 @@ def caption(found: Measured) -> str:
 
 
 def forecast_rows(found: Measured) -> list[Row]:
-    """Return every figure of a set, a row for each forecast."""
-    return [[name, *(figures[key] for key in MEASURES)] for name, figures in found.figures.items()]
+    """Return the figures of a set, a row for each forecast."""
+    return [[name, *(figures[key] for key in WIDE)] for name, figures in found.figures.items()]
+
+
+def compared_rows(found: Measured, results: Results) -> list[Row]:
+    """Return the figures of the first score in a set, and how those of all others differ."""
+    rows: list[Row] = [
+        [results.first, *(found.figures[results.first][key] for key in COMPARED)],
+    ]
+    for name, differences in found.differences.items():
+        rows.append([name, *(Difference(differences[key]) for key in COMPARED)])
+    return rows
+
+
+def claims_rows(claims: Iterable[ClaimsTest]) -> list[Row]:
+    """Return how claimed errors go with the true ones, a row for each table and set."""
+    return [
+        [test.forecast, test.group.name, test.n, test.n_wrong,
+         test.correlation, test.correlation_alike]
+        for test in claims
+    ]  # fmt: skip
+
+
+def fifths_rows(fifths: Iterable[Fifth]) -> list[Row]:
+    """Return the share of wrong calls in each fifth of the claimed errors."""
+    return [
+        [str(f.number), f"{f.least_err:.4f} to {f.largest_err:.4f}", f.n, f.wrong,
+         f"{f.expected:.3f}"]
+        for f in fifths
+    ]  # fmt: skip
 
 
 def table_of(kind: str, found: Sequence[Measured], results: Results) -> tuple[list[str], list[Row]]:
@@ -98,10 +156,9 @@ def table_of(kind: str, found: Sequence[Measured], results: Results) -> tuple[li
     """
     if kind == "class":
         # Of objects of one class only the share that is called rightly means something.
-        names = list(results.forecasts)
-        header = ["true class", "objects", *(f"{name} right" for name in names)]
+        header = ["called rightly by", *(f"{m.group.name}, {m.n:,} objects" for m in found)]
         return header, [
-            [m.group.name, m.n, *(m.figures[name]["accuracy"] for name in names)] for m in found
+            [name, *(m.figures[name]["accuracy"] for m in found)] for name in results.forecasts
         ]
     start = ["set", "objects", "members"]
     if kind == "region-mag":
@@ -131,18 +188,22 @@ def _counts(results: Results, name: str, found: Measured) -> tuple[int, int, int
 
 
 def _shown(found: Measured, results: Results) -> list[str]:
-    """Return the scores, and the baseline of the lowest Brier score."""
+    """Return the scores, as many as there is room for, and the baseline of the best Brier score."""
     names = list(results.forecasts)
-    scores, baselines = names[: results.n_score], names[results.n_score :]
+    n_shown = results.n_score if results.n_score <= MAX_MANY else results.n_own
+    scores, baselines = names[:n_shown], names[results.n_score :]
     best = min(baselines, key=lambda name: found.figures[name]["brier"].value)
     return [*scores, best]
 
 
 def formed(
-    rows: Iterable[Row], form: Callable[[Figure], str | Html]
+    rows: Iterable[Row], form: Callable[[Figure | Difference], Html]
 ) -> list[list[str | int | Html]]:
     """Return rows with the figures in them put into a form."""
-    return [[form(cell) if isinstance(cell, Figure) else cell for cell in row] for row in rows]
+    return [
+        [form(cell) if isinstance(cell, Figure | Difference) else cell for cell in row]
+        for row in rows
+    ]
 
 
 def evaluation_markdown(results: Results, setting: Setting) -> str:
@@ -161,9 +222,22 @@ def evaluation_markdown(results: Results, setting: Setting) -> str:
         f"{everything.n} objects of known class, {everything.n_member} members. {setting.seen} "
         f"Scores: {setting.scores}. Truth: {setting.truth}.\n",
     ]
+    if setting.others:
+        lacking = results.judged.n_lacking
+        files = ((name, path, lacking[name]) for name, path in setting.others.items())
+        parts += ["Compared with\n", markdown_table(["scores", "file", "objects lacking"], files)]
     for found in results.of_kind("set"):
-        table = _markdown(["forecast", *TITLES.values()], forecast_rows(found))
+        table = _markdown(FORECASTS_HEADER, forecast_rows(found))
         parts += [f"## {caption(found)}\n", table]
+    parts.append(f"## Differences from {results.first}\n")
+    for found in results.large:
+        parts += [f"{caption(found)}\n", _markdown(COMPARED_HEADER, compared_rows(found, results))]
+    if results.claims:
+        parts += [
+            "## Claimed errors\n",
+            _markdown(CLAIMS_HEADER, claims_rows(results.claims_shown)),
+        ]
+        parts += _fifths_markdown(results.fifths_of_first)
     for kind, title in KIND_TITLES.items():
         of_kind = results.of_kind(kind)
         if of_kind:
@@ -175,6 +249,21 @@ def evaluation_markdown(results: Results, setting: Setting) -> str:
     return "\n".join(parts)
 
 
+def _fifths_markdown(fifths: Sequence[Fifth]) -> Iterator[str]:
+    """Yield the two tables of fifths."""
+    for among, title in FIFTHS_TITLES.items():
+        some = [fifth for fifth in fifths if fifth.among == among]
+        yield f"{title}\n"
+        yield _markdown(FIFTHS_HEADER, fifths_rows(some))
+
+
 def _markdown(header: Sequence[str], rows: Iterable[Row]) -> str:
-    cells = [[said(cell) if isinstance(cell, Figure) else cell for cell in row] for row in rows]
-    return markdown_table(header, cells)
+    return markdown_table(header, [[_marked(cell) for cell in row] for row in rows])
+
+
+def _marked(cell: str | int | Figure | Difference) -> str | int:
+    """Return a cell in words, a difference that is beyond chance in bold."""
+    if isinstance(cell, str | int):
+        return cell
+    text = said(cell)
+    return f"**{text}**" if isinstance(cell, Difference) and cell.figure.is_beyond_chance else text

@@ -9,9 +9,10 @@ import zarr
 
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
-from survey_classifier.mosaic import blueprint, damage, writer
+from survey_classifier.mosaic import blueprint, damage, shards, writer
 from survey_classifier.mosaic.damage import Damage, damages
 from survey_classifier.mosaic.inspect import open_as_it_is
+from survey_classifier.mosaic.pyramid import N_LEVELS
 from survey_classifier.mosaic.schema import ATTRIBUTE
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter
@@ -120,6 +121,38 @@ def test_who_reads_what_is_damaged_is_told_where_it_is(store, harm):
     assert "\n" not in line
 
 
+@pytest.mark.parametrize("plane", ["flux", "mask", "variance"])
+@pytest.mark.parametrize("level", range(N_LEVELS))
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.999, 1.0])
+def test_a_file_that_was_cut_off_is_made_again(store, plane, level, kept):
+    """By the ingest itself, nothing is to be removed; also where the end is there, but as zeros."""
+    digest = Mosaic.open(store).digest
+    file = store / f"g/{level}/{plane}/c/1/0"
+    whole = file.read_bytes()
+    left = whole[: int(kept * len(whole))] if kept < 1 else whole[:-4] + bytes(4)
+    for content in (left, left.ljust(len(whole), b"\0")):
+        file.write_bytes(content)
+        again = MosaicWriter.open_or_create(store, LAYOUT)
+        assert list(again.pending(planned(again))) == [("g", Box(512, 700, 0, 512))]
+        assert write(store, some_pixels()).finish().digest == digest
+        assert file.read_bytes() == whole
+    assert found(store) == []
+
+
+def test_the_check_of_ends_takes_no_sound_file_for_one_that_was_cut_off(store, monkeypatch):
+    """Every file of every level is looked at; Zarr's own reader is the judge of what it says."""
+    seen, ends = {}, shards._ends_with_index
+    monkeypatch.setattr(
+        shards, "_ends_with_index", lambda path, n: seen.setdefault(str(path), ends(path, n))
+    )
+    again = MosaicWriter.open_or_create(store, LAYOUT)
+    assert not list(again.pending(planned(again)))
+    files = {str(file) for plane in ("flux", "mask", "variance") for file in
+             store.glob(f"*/*/{plane}/c/*/*")}  # fmt: skip
+    assert set(seen) == files
+    assert len(files) == 4 * N_LEVELS * (3 + 2)
+
+
 def test_a_file_that_is_missing_is_named_and_mended(store):
     digest = Mosaic.open(store).digest
     for file in ("i/2/flux/c/1/0", "i/0/mask/c/0/1"):
@@ -140,8 +173,8 @@ def test_a_shard_of_a_store_that_is_not_finished_is_checked_too(tmp_path):
     ]
     again = MosaicWriter.open_or_create(tmp_path / "m.zarr", LAYOUT)
     pending = list(again.pending(planned(again)))
-    assert len(pending) == 8 - 3 + 1
-    assert ("g", SHARD) in pending
+    assert len(pending) == 8 - 3 + 2
+    assert {("g", SHARD), ("g", Box(512, 700, 0, 512))} < set(pending)
 
 
 def test_a_record_that_is_lost_is_named_and_mended(store):

@@ -24,8 +24,8 @@ NJY_PER_ADU = 10 ** (0.4 * (31.4 - 24.6))
 NJY_PER_ERO_COUNT = 10 ** (0.4 * (31.4 - 30.132))
 
 
-def opened(reader, path, **keys):
-    settings = MosaicInput(reader=reader, path=path.name, band="VIS", **keys)
+def opened(reader, path, band="VIS", **keys):
+    settings = MosaicInput(reader=reader, path=path.name, band=band, **keys)
     return READERS[reader](settings, path)
 
 
@@ -49,6 +49,31 @@ def write_mer(folder, kind="BGSUB", plane=None, **name):
     """Write one of the three files of a tile."""
     plane = noise_image() if plane is None else plane
     return write_fits(folder / mer_name(kind, **name), plane, MAGZERO=24.6)
+
+
+@pytest.mark.parametrize(
+    ("reader", "name", "card", "by"),
+    [
+        ("euclid-mer", mer_name("BGSUB", band="NIR-Y"), "NIR-Y", "name"),
+        ("euclid-mer", mer_name("BGSUB", band="NIR-Y"), None, "name"),
+        ("euclid-mer", mer_name("BGSUB", band="WISHES-Z"), "HSC_z", "name"),
+        ("euclid-mer", mer_name("BGSUB"), "NIR_H", "header"),
+        ("euclid-ero", "Euclid-NISP-Y-ERO-Perseus-Flattened.v9-004.fits", None, "name"),
+        ("euclid-ero", "Euclid-VIS-ERO-Perseus-Flattened.v9-004.fits", "NIR_H", "header"),
+        ("euclid-ero", "mine.fits", "NIR_J", "header"),
+    ],
+)
+def test_an_image_of_another_band_is_refused(tmp_path, reader, name, card, by):
+    """Whether its name or its header says so; by its own band, and one of your own, it is read."""
+    cards = {"MAGZERO": 24.6, "ZP_STACK": 30.0} | ({} if card is None else {"FILTER": card})
+    path = write_fits(tmp_path / name, noise_image(), **cards)
+    with pytest.raises(MosaicError, match=f"of the filter .* by its {by}, not of band 'VIS'"):
+        opened(reader, path)
+    assert opened(reader, path, "mine").band.name == "mine"
+    if by == "name":
+        own = {"NIR-Y": "Y", "NISP-Y": "NIR-Y", "WISHES-Z": "z"}
+        (band,) = (band for stated, band in own.items() if f"-{stated}" in name)
+        assert opened(reader, path, band).band.name == band
 
 
 # Early Release Observations
@@ -170,7 +195,7 @@ def test_the_newest_noise_of_the_same_tile_and_band_is_taken(tmp_path):
     other = np.full(SHAPE, 9, np.float32)
     write_mer(tmp_path, "RMS", other, band="NIR-J", time=NEWER)
     write_mer(tmp_path, "RMS", other, band="NIR-Y", tile="TILE102018666", time=NEWER)
-    window = opened("euclid-mer", path).read(WHOLE)
+    window = opened("euclid-mer", path, "NIR-Y").read(WHOLE)
     np.testing.assert_allclose(window.variance, (3 * NJY_PER_ADU) ** 2, rtol=1e-6)
 
 
@@ -223,7 +248,7 @@ def test_flags_of_other_telescopes_are_not_taken_for_euclids(tmp_path, camera):
     path = write_mer(tmp_path, band=camera)
     write_mer(tmp_path, "FLAG", np.full(SHAPE, 1 << 22, np.int32), band=camera)
     write_mer(tmp_path, "RMS", np.ones(SHAPE, np.float32), band=camera)
-    exposure = opened("euclid-mer", path)
+    exposure = opened("euclid-mer", path, camera)
     assert not exposure.read(WHOLE).mask.any()
     assert exposure.band.has_variance
     assert exposure.flags is None
@@ -324,7 +349,7 @@ def aperture(shape, y, x, radius_px):
 def read_stamp(path, band, suffix):
     image = f"{band}_{suffix}"
     # Where nothing was observed the image itself is 0.
-    exposure = opened("fits", path, hdu=image, coverage_hdu=image, rms_hdu=f"{band}_RMS")
+    exposure = opened("fits", path, band, hdu=image, coverage_hdu=image, rms_hdu=f"{band}_RMS")
     return exposure, exposure.read(Box(0, exposure.shape[0], 0, exposure.shape[1]))
 
 

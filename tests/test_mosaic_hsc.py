@@ -498,7 +498,10 @@ def test_a_real_galaxy_through_the_generic_reader(real_data):
 def test_a_file_of_another_band_is_refused_and_names_of_ones_own_are_free(tmp_path):
     path = tmp_path / "image.fits"
     write(path, primary={"FLUXMAG0": FLUXMAG0, "FILTER": "HSC-R2"})
-    with pytest.raises(MosaicError, match="of the filter HSC-R2, not of band 'g'"):
-        opened(path, band="g")
-    for band in ("r", "red"):
+    for band in ("g", "HSC-G", "VIS"):
+        with pytest.raises(
+            MosaicError, match=f"of the filter HSC-R2 by its header, not of.*'{band}'"
+        ):
+            opened(path, band=band)
+    for band in ("r", "HSC-R", "red"):
         assert opened(path, band=band).band.name == band

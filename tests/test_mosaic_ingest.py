@@ -228,7 +228,8 @@ def test_what_was_done_is_said(tmp_path, image):
     )
     (tmp_path / "m.zarr" / "i" / "1" / "mask" / "c" / "0" / "0").unlink()
     assert line(settings(g, i, **own_grid)) == (
-        "1 of 8 shards written, 1 of them again, as files were missing; 7 were there already"
+        "1 of 8 shards written, 1 of them again, as files were missing or cut off; "
+        "7 were there already"
     )
     assert Ingested(Mosaic.open(tmp_path / "m.zarr"), 1, 1).line == "1 of 1 shard written"
 

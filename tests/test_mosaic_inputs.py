@@ -256,14 +256,37 @@ def test_a_grid_of_a_scale_that_nobody_means_is_refused(tmp_path):
     write_image(tmp_path / "g.fits")
     entry = MosaicInput(path="g.fits", band="g")
     for scale, message in [
-        (1e-6, "px of 1e-06 arcsec, more than 1048576"),
-        (1e6, "of 1e.06 arcsec"),
+        (1e-300, r"= 1e-300 is 2e\+299 times finer than the finest image \(g.fits, 0.2 arcsec\)"),
+        (1e-6, r"= 1e-06 is 2e\+05 times finer than the finest image \(g.fits, 0.2 arcsec\)"),
+        (0.0199, "= 0.0199 is 10.05 times finer"),
+        (1e6, "the mosaic of g.fits .* of 1e.06 arcsec"),
     ]:
         settings = MosaicSettings(store="m.zarr", scale_arcsec=scale, inputs=(entry,))
-        with pytest.raises(
-            MosaicError, match=f"the mosaic of g.fits .*{message}.*mend scale_arcsec"
-        ):
+        with pytest.raises(MosaicError, match=message) as caught:
             plan_ingests(settings, tmp_path)
+        assert "mend" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_coarse_image_may_be_resampled_to_a_fine_one(tmp_path):
+    """What counts is the finest image: one of them may be far coarser than the grid."""
+    write_image(tmp_path / "g.fits")
+    write_image(tmp_path / "i.fits", plane_wcs(2.5))
+    entries = [MosaicInput(path=f"{band}.fits", band=band) for band in "gi"]
+    for scale, inputs in ((0.02, entries[:1]), (0.2, entries), ("native", entries)):
+        settings = MosaicSettings(store="m.zarr", scale_arcsec=scale, inputs=tuple(inputs))
+        (plan,) = plan_ingests(settings, tmp_path)
+        assert plan.scale_arcsec == pytest.approx(0.2 if scale == "native" else scale)
+
+
+def test_a_grid_of_more_pixels_than_anyone_means_is_refused(tmp_path):
+    write_image(tmp_path / "g.fits")
+    entry = MosaicInput(path="g.fits", band="g")
+    own = {"center_deg": (49.95, 41.51), "scale_arcsec": 0.1, "store": "m.zarr"}
+    settings = MosaicSettings(size_px=(2**20, 2**20), inputs=(entry,), **own)
+    message = r"1048576 x 1048576 px of 0.1 arcsec.*images have 0.2 arcsec"
+    with pytest.raises(MosaicError, match=message):
+        plan_ingests(settings, tmp_path)
 
 
 def test_a_folder_with_the_name_of_an_image(tmp_path):

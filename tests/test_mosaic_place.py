@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import socket
+import tempfile
 import threading
 import time
 from functools import partial
@@ -18,10 +19,11 @@ import pytest
 from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic import blueprint as blueprint_module
+from survey_classifier.mosaic import objects
 from survey_classifier.mosaic import place as place_module
 from survey_classifier.mosaic import writer as writer_module
 from survey_classifier.mosaic.pixels import MaskBit
-from survey_classifier.mosaic.place import ROOT, Place
+from survey_classifier.mosaic.place import ROOT, Place, reason
 from survey_classifier.mosaic.seal import is_finished
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.mosaic.writer import MosaicWriter
@@ -34,6 +36,7 @@ ENVIRONMENT = {
     "AWS_ALLOW_HTTP": "true",
 }
 WHOLE = Box(0, SHAPE[0], 0, SHAPE[1])
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +165,60 @@ def test_what_is_not_in_a_bucket_is_said_in_a_line(url):
     with pytest.raises(MosaicError, match=f"no mosaic at {url}; make one") as raised:
         Mosaic.open(url)
     assert "\n" not in str(raised.value)
-    with pytest.raises(MosaicError, match=f"cannot write {url}: .*NoSuchBucket") as raised:
+    message = f"cannot write {url}: there is no bucket s3://no-such-bucket; make it, or mend the"
+    with pytest.raises(MosaicError, match=message) as raised:
         MosaicWriter.open_or_create(url, LAYOUT)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("ask", [Place.names, lambda place: place.files("g")])
+def test_an_answer_in_xml_is_said_in_words(ask):
+    with pytest.raises(MosaicError) as raised:
+        ask(Place.of("s3://no-such-bucket"))
+    line = str(raised.value)
+    assert "404 Not Found: NoSuchBucket, The specified bucket does not exist; check" in line
+    assert "<" not in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("404: <?xml version='1.0'?>\n<Error><Code>A</Code><Message>b c.</Message></Error>",
+         "404: A, b c"),
+        ("403: <Error>\n <Message>no</Message><Code>Denied</Code></Error>", "403: Denied, no"),
+        ("502: <html><body>Bad <b>gateway</b></body></html>", "502"),
+        ("No space\nleft (28)", "No space left (28)"),
+        ("no: retry, max_retries: 5, retry_timeout: 60s\nDebug source: page", "no: retry"),
+    ],
+)  # fmt: skip
+def test_a_reason_is_a_line_without_markup(said, line):
+    assert reason(RuntimeError(said)) == line
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"])
+def test_an_endpoint_without_encryption_must_be_allowed(server, monkeypatch, name):
+    """Where it is not, the client says no more than 'builder error'."""
+    url = f"s3://plain-{name.lower().replace('_', '-')}/m.zarr"
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv(name, server)
+    for value in (None, "false"):
+        if value is None:
+            monkeypatch.delenv("AWS_ALLOW_HTTP")
+        else:
+            monkeypatch.setenv("AWS_ALLOW_HTTP", value)
+        objects.client.cache_clear()
+        with pytest.raises(MosaicError) as raised:
+            Mosaic.open(url)
+        assert str(raised.value).startswith(f"cannot reach {url} at {server}: ")
+        assert "set AWS_ALLOW_HTTP=true" in str(raised.value)
+        assert "builder error" not in str(raised.value)
+        assert "\n" not in str(raised.value)
+    for value in ("true", "1", "Yes"):
+        monkeypatch.setenv("AWS_ALLOW_HTTP", value)
+        objects.client.cache_clear()
+        assert not Place.of(url).exists()
 
 
 @pytest.mark.usefixtures("server")
@@ -235,6 +289,8 @@ def test_a_store_on_a_web_server_is_read(website, tmp_path):
         Mosaic.open(f"{website}/absent.zarr")
     with pytest.raises(MosaicError, match="can only be read; name a folder"):
         MosaicWriter.open(f"{website}/m.zarr")
+    with pytest.raises(MosaicError, match="can only be read; name a folder"):
+        MosaicWriter.open_or_create(f"{website}/absent.zarr", LAYOUT)
 
 
 def test_a_shard_without_data_needs_no_file_in_a_bucket_nor_on_a_web_server(
@@ -296,3 +352,41 @@ def test_what_lies_in_a_folder(tmp_path):
     assert place.names() == {ROOT, "g"}
     assert place.files("g") == {"g/0/zarr.json"}
     assert (place.has(ROOT), place.has("g"), place.has("i/0")) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    "store", ["/proc/m.zarr", "/proc/self/m.zarr", "/proc/a/m.zarr", "/dev/null/m.zarr"]
+)
+def test_a_place_where_no_store_can_be_made(store):
+    """No lock can be made there; it is not another process that has it."""
+    with (
+        pytest.raises(
+            MosaicError, match=f"cannot make or lock {store}: .*; name a store"
+        ) as raised,
+        Place.of(store).claimed(),
+    ):
+        pass
+    assert "process" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_that_cannot_be_written_to():
+    """Root may write anywhere, so for a moment this process is not root's."""
+    with tempfile.TemporaryDirectory() as folder:
+        parent = Path(folder) / "read-only"
+        parent.mkdir()
+        Path(folder).chmod(0o755)
+        parent.chmod(0o555)
+        before = os.geteuid()
+        os.seteuid(before or NOBODY)
+        try:
+            with (
+                pytest.raises(
+                    MosaicError, match=r"cannot make or lock .*Permission denied.*; name"
+                ),
+                Place.of(parent / "m.zarr").claimed(),
+            ):
+                pass
+        finally:
+            os.seteuid(before)
+            parent.chmod(0o755)

@@ -224,6 +224,23 @@ def test_settings_that_a_frame_would_not_follow_are_refused(tmp_path, frame, key
         opened(frame.write(tmp_path / NAME), **{key: 1})
 
 
+@pytest.mark.parametrize(
+    ("name", "band", "by"),
+    [(NAME, "g", "name"), (NAME.replace("-r-", "-i-"), "r", "name"),
+     (NAME.replace("-r-", "-i-"), "i", "header")],
+)  # fmt: skip
+def test_a_frame_of_another_band_is_refused(tmp_path, frame, name, band, by):
+    """Of name and header both count: the name decides which detector's noise is computed."""
+    path = frame.write(tmp_path / name)
+    settings = MosaicInput(reader="sdss", path=name, band=band)
+    with pytest.raises(MosaicError, match=f"of the filter . by its {by}, not of band '{band}'"):
+        READERS["sdss"](settings, path)
+    if name == NAME:
+        for own in ("r", "SDSS_r", "red"):
+            named = settings.model_copy(update={"band": own})
+            assert READERS["sdss"](named, path).band.name == own
+
+
 def test_constants_of_the_camera():
     """Golden values of the data model's tables, on both sides of the runs where they change."""
     assert gain("r", 4, 6073) == 4.76

@@ -37,7 +37,7 @@ class Ingested:
     n_changed: int = 0
     """Written again, because their images are others than before."""
     n_lost: int = 0
-    """Written again, because files of them were missing."""
+    """Written again, because files of them were missing or cut off."""
 
     @property
     def n_written(self) -> int:
@@ -51,7 +51,7 @@ class Ingested:
         if self.n_changed:
             words += f", {self.n_changed} of them again, as their images have changed"
         if self.n_lost:
-            words += f", {self.n_lost} of them again, as files were missing"
+            words += f", {self.n_lost} of them again, as files were missing or cut off"
         there = self.n_shards - self.n_written
         was = "was" if there == 1 else "were"
         return f"{words}; {there} {was} there already" if there else words

@@ -1,7 +1,8 @@
 """Whether images make one mosaic.
 
-Owns what is refused: two files for one piece of the survey, images that lie far apart, bands that
-share no part of the sky. Does not own the layout of the mosaic that they make (``layout``).
+Owns what is refused: two files for one piece of the survey, a grid far finer than the images,
+images that lie far apart, bands that share no part of the sky. Does not own the layout of the
+mosaic that they make (``layout``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,10 @@ from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box, inside
 from survey_classifier.mosaic.compose import Placed
 from survey_classifier.mosaic.exposure import Exposure, PixelGrid
-from survey_classifier.mosaic.grids import MAX_SIDE_PX, spread
+from survey_classifier.mosaic.grids import MAX_FINER, MAX_PX, MAX_SIDE_PX, spread
 from survey_classifier.mosaic.sky import SkyGrid, pixel_scale_arcsec
 
-__all__ = ["reaches", "require_overlap", "require_single", "require_together"]
+__all__ = ["reaches", "require_overlap", "require_scale", "require_single", "require_together"]
 
 MAX_EMPTINESS = 20
 """Area of a mosaic over that of its images, beyond which they are not one field."""
@@ -50,6 +51,33 @@ def require_single(exposures: Sequence[Exposure]) -> None:
         seen[key] = exposure
 
 
+def require_scale(exposures: Sequence[Exposure], scale_arcsec: float | None) -> None:
+    """Refuse a grid that is far finer than the images: it would hold nothing but interpolation.
+
+    Parameters
+    ----------
+    exposures
+        All images of a mosaic, at least one.
+    scale_arcsec
+        Pixel scale that was asked for, None for that of an image.
+
+    Raises
+    ------
+    MosaicError
+        If it is more than `MAX_FINER` times finer than the finest image.
+    """
+    if scale_arcsec is None:
+        return
+    finest = min(exposures, key=lambda exposure: pixel_scale_arcsec(exposure.wcs))
+    finer = pixel_scale_arcsec(finest.wcs) / scale_arcsec
+    if round(finer, 6) > MAX_FINER:  # a header has fewer digits than a run file
+        raise MosaicError(
+            f"scale_arcsec = {scale_arcsec:.4g} is {finer:.4g} times finer than the finest image "
+            f"({finest.path.name}, {pixel_scale_arcsec(finest.wcs):.4g} arcsec), more than "
+            f"{MAX_FINER}; mend it, or leave it out for the scale of the first image"
+        )
+
+
 def require_together(exposures: Sequence[Exposure], grid: PixelGrid, *, own: bool) -> None:
     """Refuse images that lie far apart: the mosaic between them would be empty and monstrous.
 
@@ -74,8 +102,12 @@ def require_together(exposures: Sequence[Exposure], grid: PixelGrid, *, own: boo
         f"the mosaic of {', '.join(names[:4])}{', ...' if len(names) > 4 else ''} would have "
         f"{nx} x {ny} px of {scale:.4g} arcsec"
     )
-    if max(grid.shape) > MAX_SIDE_PX:
-        raise MosaicError(f"{what}, more than {MAX_SIDE_PX} along a side; mend scale_arcsec")
+    if max(grid.shape) > MAX_SIDE_PX or ny * nx > MAX_PX:
+        inputs = min(pixel_scale_arcsec(exposure.wcs) for exposure in exposures)
+        raise MosaicError(
+            f"{what}, more than {MAX_SIDE_PX} along a side or {MAX_PX:.0e} in all; mend "
+            f"scale_arcsec (its images have {inputs:.4g} arcsec), or make several mosaics"
+        )
     filled = sum(
         exposure.shape[0] * exposure.shape[1] * (pixel_scale_arcsec(exposure.wcs) / scale) ** 2
         for exposure in exposures

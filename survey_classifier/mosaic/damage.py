@@ -1,7 +1,7 @@
 """What of a store is not as it was written: files that are missing, cut off or changed.
 
 Owns reading all of a store and holding it against its records. Does not own the records
-(``writer``, ``seal``) nor the mending: what is missing is made by the next ingest.
+(``writer``, ``seal``) nor the mending: what is missing or cut off is made by the next ingest.
 
 The pixels of a shard are held against its record, its coarser levels against what these pixels
 make, the records and the description against the seal. Only the noise has no digest.

@@ -40,6 +40,10 @@ MARGIN_PX = 2
 """Pixels of the grid that an image may fill beyond its rim."""
 MAX_SIDE_PX = 2**20
 """Side of a mosaic. A tract of HSC has 36000 px; whoever asks for more meant another scale."""
+MAX_PX = 10**12
+"""Pixels of a mosaic: a band of it takes five terabytes."""
+MAX_FINER = 10
+"""Times that a grid may be finer than all of its images: it has a hundred times their pixels."""
 ANYWHERE_PX = 2**31
 """Beyond the side of any mosaic."""
 

@@ -21,6 +21,7 @@ from survey_classifier.mosaic.compose import Placed
 from survey_classifier.mosaic.consistency import (
     reaches,
     require_overlap,
+    require_scale,
     require_single,
     require_together,
 )
@@ -156,12 +157,13 @@ def lay_out(settings: MosaicSettings, group: StoreInputs, *, partial: bool = Fal
     ------
     MosaicError
         If a file cannot be used, two are the same piece of the survey, they do not make one
-        field, or two of a band differ in unit.
+        field, the scale is far finer than theirs, or two of a band differ in unit.
     """
     exposures: Sequence[Exposure] = _opened(group)
     if not exposures:
         raise MosaicError(f"there is no file yet for {group.store}; mend the paths of its inputs")
     require_single(exposures)
+    require_scale(exposures, settings.scale)
     grid = _grid(settings, exposures)
     if settings.match_psf:
         exposures = match_psf(exposures, grid.wcs)

@@ -31,6 +31,12 @@ ENVIRONMENT = {
     "gs": "the address and GOOGLE_APPLICATION_CREDENTIALS",
 }
 """What decides whether a place can be reached."""
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Variables that say where the buckets of ``s3://`` are, any of them."""
+YES = {"1", "true", "on", "yes", "y"}
+"""How AWS_ALLOW_HTTP is said, in any case."""
+BODY = re.compile(r"<(\?xml|!DOCTYPE|html|Error)\b.*", re.IGNORECASE)
+"""The answer of a server, which its client appends to what it says itself."""
 
 
 @cache
@@ -95,13 +101,35 @@ def unreachable(url: str, what: str) -> MosaicError:
         What went wrong, in a line.
     """
     scheme = url.partition("://")[0]
-    endpoint = os.environ.get("AWS_ENDPOINT_URL") if scheme == "s3" else None
+    endpoint = _endpoint() if scheme == "s3" else None
     where = f"{url} at {endpoint}" if endpoint else url
+    if endpoint and endpoint.startswith("http://") and not _may_be_plain():
+        return MosaicError(
+            f"cannot reach {where}: http:// is not encrypted, and not allowed; set "
+            "AWS_ALLOW_HTTP=true, or give an https:// endpoint"
+        )
     check = ENVIRONMENT.get(scheme, "the address")
     return MosaicError(f"cannot reach {where}: {what}; check {check}")
 
 
+def _endpoint() -> str | None:
+    """Return where the environment says that buckets are."""
+    return next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), None)
+
+
+def _may_be_plain() -> bool:
+    """Return whether the environment allows endpoints without encryption."""
+    return os.environ.get("AWS_ALLOW_HTTP", "").lower() in YES
+
+
 def reason(error: Exception) -> str:
-    """Return what went wrong in a line; object stores append a page for their developers."""
+    """Return what went wrong in a line; object stores append pages for their developers."""
     line = " ".join(str(error).partition("Debug source")[0].split())
-    return re.sub(r", max_retries: \d+, retry_timeout: \w+", "", line)
+    line = re.sub(r", max_retries: \d+, retry_timeout: \w+", "", line)
+    return BODY.sub(_said, line).rstrip(" :")
+
+
+def _said(body: re.Match[str]) -> str:
+    """Return what the body of an answer says in its code and its message, without the markup."""
+    parts = (re.search(rf"<{tag}>(.*?)</{tag}>", body[0]) for tag in ("Code", "Message"))
+    return ", ".join(part[1].strip(" .") for part in parts if part is not None)

@@ -160,9 +160,14 @@ class Place:
         """
         if self.folder is not None:
             return LocalStore(self.folder, read_only=mode == "r")
-        if mode != "r" and not self.can_list:
-            raise MosaicError(f"{self} can only be read; name a folder or an s3:// URL to write")
+        if mode != "r":
+            self._require_writable()
         return ObjectStore(client(self.text), read_only=mode == "r")
+
+    def _require_writable(self) -> None:
+        """Refuse a web server."""
+        if not self.can_list:
+            raise MosaicError(f"{self} can only be read; name a folder or an s3:// URL to write")
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -173,14 +178,17 @@ class Place:
         Raises
         ------
         MosaicError
-            If another process has it, or the lock cannot be made.
+            If another process has it, or the folder that it lies in cannot be written to.
         """
         if self.folder is None:
             yield
             return
-        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"), timeout=0)
+        file = self.folder.with_name(f".{self.folder.name}.lock")
+        lock = FileLock(file, timeout=0)
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
+            # First, as one that can't be made would pass for one that another process has.
+            file.touch()
             lock.acquire()
         except Timeout as error:
             raise MosaicError(
@@ -188,7 +196,8 @@ class Place:
             ) from error
         except OSError as error:
             raise MosaicError(
-                f"cannot lock {self}: {error}; name a store in a folder that can be written to"
+                f"cannot make or lock {self}: {reason(error)}; name a store in a folder that can "
+                "be written to"
             ) from error
         try:
             for path in self.folder.parent.glob(_unfinished(glob.escape(self.folder.name), ID)):
@@ -207,12 +216,13 @@ class Place:
 
         Raises
         ------
+        MosaicError
+            If there is no such bucket, or it can only be read.
         OSError, BaseError
             If they cannot be written.
         """
         if self.folder is None:
-            for path in sorted(files, key=lambda path: path == ROOT):
-                obstore.put(client(self.text), path, files[path])
+            self._put(files)
             return
         temporary = self.folder.with_name(_unfinished(self.folder.name, uuid.uuid4().hex))
         try:
@@ -222,6 +232,19 @@ class Place:
             temporary.rename(self.folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _put(self, files: Mapping[str, bytes]) -> None:
+        """Write files to a bucket, `ROOT` last."""
+        self._require_writable()
+        try:
+            for path in sorted(files, key=lambda path: path == ROOT):
+                obstore.put(client(self.text), path, files[path])
+        except (NotFoundError, FileNotFoundError) as error:
+            # What is written can be missing only with the bucket that it is written to.
+            bucket = "/".join(self.text.split("/")[:3])
+            raise MosaicError(
+                f"cannot write {self}: there is no bucket {bucket}; make it, or mend the address"
+            ) from error
 
     def discard(self, file: str) -> None:
         """Remove a file that is to be written anew, if it is there.

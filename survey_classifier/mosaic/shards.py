@@ -1,15 +1,20 @@
 """The shards of a band: their files, their records and the digest of their pixels.
 
-Owns which files a shard has and which of them are missing. Does not own reading (``store``) nor
-writing them (``writer``), nor whether what is in them is what was written (``damage``).
+Owns which files a shard has and which of them are missing or cut off. Does not own reading
+(``store``) nor writing them (``writer``), nor whether what is in them is what was written
+(``damage``).
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
+from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import zarr
@@ -26,12 +31,17 @@ __all__ = [
     "ShardFile",
     "has_nothing",
     "is_void",
+    "lost_files",
     "missing_files",
     "pixel_digest",
     "planes_of",
     "read_records",
     "void_digest",
 ]
+
+
+INDEX_ENTRY_BYTES, CHECKSUM_BYTES = 16, 4
+"""Size of offset and length of a chunk, and of the CRC-32C over all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,56 @@ def missing_files(
                 file = ShardFile(band.name, level, plane, row, col)
                 if str(file) not in there and not is_void(band, grid, (row, col), digests):
                     yield file
+
+
+def lost_files(
+    place: Place, band: BandInfo, grid: TileGrid, digests: npt.NDArray[np.uint64], n_chunks: int
+) -> Iterator[ShardFile]:
+    """Yield what `missing_files` does; in a folder also the files that are cut off.
+
+    They lack the index of their chunks, which a shard ends with. Of each file only that is read:
+    other changes are seen by reading all (``damage``). An object store takes a file whole or not
+    at all.
+
+    Parameters
+    ----------
+    place, band, grid, digests
+        See `missing_files`.
+    n_chunks
+        Chunks of a shard on level 0.
+
+    Raises
+    ------
+    MosaicError
+        If the object store does not answer or refuses.
+    """
+    if place.folder is None:
+        yield from missing_files(place, band, grid, digests)
+        return
+    for row, col in np.ndindex(digests.shape):
+        if digests[row, col] == 0 or is_void(band, grid, (row, col), digests):
+            continue
+        for level, plane in product(range(N_LEVELS), planes_of(band)):
+            file = ShardFile(band.name, level, plane, row, col)
+            if not _ends_with_index(place.folder / str(file), n_chunks >> 2 * level):
+                yield file
+
+
+def _ends_with_index(path: Path, n_chunks: int) -> bool:
+    """Return whether a file ends as Zarr's sharding codec 1.0 lets a shard end.
+
+    That is offset and length of each chunk, and their CRC-32C. Zarr's own reading of a pixel would
+    check the same, and takes sixty times as long.
+    """
+    n_bytes = n_chunks * INDEX_ENTRY_BYTES + CHECKSUM_BYTES
+    try:
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(max(os.fstat(stream.fileno()).st_size - n_bytes, 0))
+            index = stream.read(n_bytes)
+    except OSError:
+        return False  # made again: if that can't be done either, its writing says why
+    stated = int.from_bytes(index[-CHECKSUM_BYTES:], "little")
+    return len(index) == n_bytes and google_crc32c.value(index[:-CHECKSUM_BYTES]) == stated
 
 
 def is_void(

@@ -41,7 +41,7 @@ from survey_classifier.mosaic.seal import Seal
 from survey_classifier.mosaic.shards import (
     ShardFile,
     has_nothing,
-    missing_files,
+    lost_files,
     pixel_digest,
     planes_of,
     read_records,
@@ -160,7 +160,8 @@ class MosaicWriter:
     def pending(self, planned: Mapping[str, npt.NDArray[np.uint64]]) -> Iterator[tuple[str, Box]]:
         """Yield band and box of each shard that is not made of what it is planned to be.
 
-        Neither is one that lacks a file: what was lost, or removed as damaged, is made again.
+        Neither is one of which a file is missing or, in a folder, cut off: what was lost, or
+        removed as damaged, is made again.
 
         Parameters
         ----------
@@ -177,8 +178,10 @@ class MosaicWriter:
             (index,) = band_index(self._infos, [band], str(self.place))
             records = self._records(band)
             todo = (records[..., 0] == 0) | (records[..., 1] != inputs)
-            lost = missing_files(self.place, self._infos[index], self.shard_grid, records[..., 0])
-            for file in lost:
+            flux = self._array(f"{band}/0/flux")
+            n_chunks = ((flux.shards or flux.chunks)[0] // flux.chunks[0]) ** 2
+            info, grid = self._infos[index], self.shard_grid
+            for file in lost_files(self.place, info, grid, records[..., 0], n_chunks):
                 todo[file.row, file.col] = True
             for tile in self.shard_grid.tiles():
                 if todo[tile.row, tile.col]:

@@ -19,6 +19,7 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import NOISE_KEYS, MosaicInput, Window
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.readers.calibration import Noise
+from survey_classifier.mosaic.readers.filters import require_band
 from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import (
     find_image,
@@ -44,6 +45,7 @@ __all__ = [
     "open_euclid_mer",
 ]
 
+ERO_NAME = re.compile(r"Euclid-(VIS|NISP-[YJH])-.*")
 FLAGGED_BANDS = re.compile(r"VIS|NIR-[YJH]")
 """Bands whose flags are Euclid's own; those of ground-based cameras have other tables."""
 FLAGS: Mapping[MaskBit, tuple[int, ...]] = MappingProxyType(
@@ -85,8 +87,11 @@ def open_euclid_ero(settings: MosaicInput, path: Path) -> EroExposure:
     Raises
     ------
     MosaicError
-        As `open_fits` does.
+        As `open_fits` does; also if the name is that of another band's image.
     """
+    match = ERO_NAME.fullmatch(path.name)
+    if match is not None:
+        require_band(settings.band, [match[1]], path, "name")
     keyword = settings.zero_point_keyword or "ZP_STACK"
     image = open_fits(settings.model_copy(update={"zero_point_keyword": keyword}), path)
     return EroExposure(image, image.band, repr(("euclid-ero", image.identity)), image.slot)
@@ -160,8 +165,8 @@ def open_euclid_mer(settings: MosaicInput, path: Path) -> MerExposure:
     Raises
     ------
     MosaicError
-        As `open_fits` does; also if the name is not a MER image's, if two files of noise or flags
-        have the same time-stamp, or if they are not of the image's shape.
+        As `open_fits` does; also if the name is not that of a MER image of the band, if two files
+        of noise or flags have the same time-stamp, or if they are not of the image's shape.
     """
     reason = "finds noise and flags in the files beside the image"
     refuse_settings(settings, (*NOISE_KEYS, "mask_hdu"), reason)
@@ -172,6 +177,7 @@ def open_euclid_mer(settings: MosaicInput, path: Path) -> MerExposure:
             "EUC_MER_BGSUB-MOSAIC-<band>_TILE<number>-<hash>_<time>Z_00.00.fits, or take reader "
             "'fits'"
         )
+    require_band(settings.band, [match["band"]], path, "name")
     keyword = settings.zero_point_keyword or "MAGZERO"
     image = open_fits(settings.model_copy(update={"zero_point_keyword": keyword}), path)
     planes = beside(path, match["band"], match["tile"])

@@ -27,6 +27,7 @@ from survey_classifier.mosaic.readers.calibration import (
     seeing_arcsec,
     zero_point_of,
 )
+from survey_classifier.mosaic.readers.filters import filters_of, require_band
 from survey_classifier.mosaic.readers.fits_file import (
     find_image,
     find_plane,
@@ -171,13 +172,14 @@ def open_fits(settings: MosaicInput, path: Path) -> FitsExposure:
     ------
     MosaicError
         If the file is missing or unreadable, an HDU is not there or no image, the mask plane is
-        not one of `MaskBit`, the WCS is not of the kind that is understood, or unit or zero point
-        are unknown.
+        not one of `MaskBit`, the image is plainly of another band, the WCS is not of the kind that
+        is understood, or unit or zero point are unknown.
     """
     with opened_to_describe(path) as hdus:
         image = find_image(hdus, settings.hdu, path)
         header, shape = hdus[image].header, hdus[image].shape
         where = f"HDU {image} of {path}"
+        require_band(settings.band, filters_of(header), path, "header")
         coverage = find_plane(hdus, settings.coverage_hdu, shape, path)
         mask = find_plane(hdus, settings.mask_hdu, shape, path)
         if mask is not None:

@@ -8,7 +8,6 @@ A file holds image, mask and variance in HDUs of their own, plain or compressed 
 tables that only the pipeline reads.
 """
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import NOISE_KEYS, MosaicInput, PixelGrid, Territory, Window
 from survey_classifier.mosaic.pixels import MaskBit
 from survey_classifier.mosaic.readers.calibration import stated_zero_point
+from survey_classifier.mosaic.readers.filters import filters_of, require_band
 from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import (
     find_plane,
@@ -45,7 +45,6 @@ FLUXMAG0 = "FLUXMAG0"
 """Counts of a source of magnitude 0; 0 or absent where the calibration is elsewhere."""
 PLAIN_IMAGE = "in overlaps patches come first, then the image whose rim is farther"
 ROLES = ("IMAGE", "MASK", "VARIANCE")
-_FILTER = re.compile(r"HSC-([GRIZY])2?")
 OWN_KEYS = (*NOISE_KEYS, "hdu", "mask_hdu", "coverage_hdu")
 """Settings that this reader has its own answer to."""
 
@@ -115,8 +114,8 @@ def open_hsc(settings: MosaicInput, path: Path) -> HscExposure:
     Raises
     ------
     MosaicError
-        As `open_fits` does; also if the mask's planes are not said, the file is of another band,
-        or name and WCS give the patch different places in the sky map.
+        As `open_fits` does; also if the mask's planes are not said, or name and WCS give the patch
+        different places in the sky map.
     """
     refuse_settings(settings, OWN_KEYS, "finds image, mask and variance itself")
     with opened_to_describe(path) as hdus:
@@ -126,7 +125,8 @@ def open_hsc(settings: MosaicInput, path: Path) -> HscExposure:
         if find_plane(hdus, planes.mask, shape, path) is not None:
             bits = mask_bits(hdus[planes.mask].header, f"HDU {planes.mask} of {path}")
         zero_point = _zero_point((header, hdus[0].header), path)
-        _require_band(settings.band, (header, hdus[0].header), path)
+        said = [*filters_of(header), *filters_of(hdus[0].header)]
+        require_band(settings.band, said, path, "header")
     if zero_point is None and settings.unit == "nJy":
         _require_calibration(header, settings, path)
     chosen: dict[str, Any] = {"hdu": planes.image, "variance_hdu": planes.variance}
@@ -138,17 +138,6 @@ def open_hsc(settings: MosaicInput, path: Path) -> HscExposure:
     slot = image.slot if patch is None else patch.name
     band = replace(image.band, has_mask=planes.mask is not None)
     return HscExposure(image, band, identity, slot, planes.mask, bits, patch)
-
-
-def _require_band(band: str, headers: tuple[fits.Header, ...], path: Path) -> None:
-    """Refuse a file of one HSC band that a run takes for another; other names are free."""
-    said = [str(header["FILTER"]) for header in headers if "FILTER" in header]
-    found = [match for match in map(_FILTER.fullmatch, said) if match]
-    if found and len(band) == 1 and band in "grizy" and found[0][1].lower() != band:
-        raise MosaicError(
-            f"{path} is of the filter {found[0][0]}, not of band {band!r}: give its own band, or "
-            "leave it out"
-        )
 
 
 class _Planes(NamedTuple):

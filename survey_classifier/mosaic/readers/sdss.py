@@ -27,6 +27,7 @@ from survey_classifier.errors import MosaicError
 from survey_classifier.geometry import Box
 from survey_classifier.mosaic.exposure import NOISE_KEYS, MosaicInput, Window
 from survey_classifier.mosaic.readers.calibration import known_variance, njy_per_count
+from survey_classifier.mosaic.readers.filters import require_band
 from survey_classifier.mosaic.readers.fits import FitsExposure, open_fits
 from survey_classifier.mosaic.readers.fits_file import opened, opened_to_describe
 from survey_classifier.mosaic.readers.piece import (
@@ -147,8 +148,8 @@ def open_sdss(settings: MosaicInput, path: Path) -> SdssFrame:
     Raises
     ------
     MosaicError
-        As `open_fits` does; also if the name is not a frame's, or calibration and sky are not of
-        the image's size.
+        As `open_fits` does; also if the name is not that of a frame of the band, or calibration and
+        sky are not of the image's size.
     """
     refuse_settings(settings, NOISE_KEYS, "computes the noise itself")
     match = FRAME_NAME.fullmatch(path.name)
@@ -157,6 +158,7 @@ def open_sdss(settings: MosaicInput, path: Path) -> SdssFrame:
             f"{path} is no SDSS frame by its name, frame-<band>-<run>-<camcol>-<field>.fits with "
             "6, 1 and 4 digits; name it so, or take reader 'fits'"
         )
+    require_band(settings.band, [match["filter"]], path, "name")
     defaults: dict[str, Any] = {"hdu": 0, "zero_point": NANOMAGGY_ZERO_POINT}
     chosen = {key: value for key, value in defaults.items() if getattr(settings, key) is None}
     image = open_fits(settings.model_copy(update=chosen), path)

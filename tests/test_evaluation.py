@@ -304,7 +304,7 @@ def test_real_scores_are_as_good_as_is_said(real_data, monkeypatch, tmp_path):
     truth = read_truth_file(recipes / "perseus-truth.toml", {}, ())
     bare = [data.model_copy(update={"thumbnails": None}) for data in truth.data]
     without = truth.model_copy(update={"stores": (), "data": tuple(bare)})
-    done = evaluate(recipes / "perseus-sdss-out-of-fold.csv", without, tmp_path, by=())
+    done = evaluate(recipes / "perseus-out-of-fold.csv", without, tmp_path, by=())
     sets = {found.group.name: found for found in done.results.measured}
     bright = sets["bright"]
     assert (bright.n, bright.n_member, sets["bright galaxies"].n) == (247, 98, 222)

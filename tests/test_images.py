@@ -275,6 +275,9 @@ def test_blank_pixels_are_unknown():
     [
         ([image_hdu("G", 1, BUNIT="nJy")], NJY, "has no HDU 'i'"),
         ([image_hdu("G", 1, (9, 9), BUNIT="nJy"), image_hdu("I", 1, BUNIT="nJy")], NJY, "shapes"),
+        ([image_hdu("G", 1, BUNIT="nJy"),
+          image_hdu("I", 1, BUNIT="nJy", CDELT1=-2e-4, CDELT2=2e-4)], NJY,
+         r"the bands of a\.fits have from 0\.4 to 0\.72 arcsec/px; align them$"),
         ([image_hdu("G", 1, wcs=False, BUNIT="nJy"), image_hdu("I", 1, BUNIT="nJy")], NJY,
          "nothing says the pixel scale"),
         ([image_hdu("G", 1, BUNIT="nJy"), image_hdu("I", 1, BUNIT="nJy")],

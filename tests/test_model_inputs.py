@@ -281,7 +281,7 @@ def test_what_to_do_about_other_bands_is_said() -> None:
         require_mosaic(card, mosaic(("g", "r", "i")))
     with pytest.raises(CheckpointError, match=r"; perseus-synthetic, which is shipped, fits: cho"):
         require_mosaic(make_card(bands=["r", "y"]), mosaic(("g", "z", "i", "r"), "nJy", 0.3))
-    with pytest.raises(CheckpointError, match=r"; perseus-sdss, which is shipped, fits: choose it"):
+    with pytest.raises(CheckpointError, match=r"; perseus, which is shipped, fits: choose it"):
         require_mosaic(make_card(bands=["r", "z"]), mosaic(("g", "r", "i")))
     coarse = mosaic(("g", "z", "i"), "nJy", 0.6)
     for other in (mosaic(("VIS", "Y"), "nJy"), mosaic(("g", "i"), "nJy"), coarse):

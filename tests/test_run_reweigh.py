@@ -304,7 +304,7 @@ def test_scores_of_another_network_hold_its_own_share_of_members(tmp_path):
     logit = np.log([0.5 / 0.5, 0.9 / 0.1])
     np.testing.assert_allclose(said[1][1], logit - np.log(share / (1 - share)), rtol=1e-6)
     np.testing.assert_allclose(said[0][1], logit - np.log(0.0928 / 0.9072), atol=0.02)
-    assert "taken for those of perseus-sdss" in said[0][0]
+    assert "taken for those of perseus;" in said[0][0]
     assert "taken for" not in said[1][0]
 
 

@@ -227,7 +227,7 @@ def made(real_data, tmp_path_factory):
     recipes = REPOSITORY / "deploy" / "recipes"
     text = (recipes / "perseus-evidence.toml").read_text(encoding="utf-8")
     text = text.replace("../../survey_classifier/membership/shipped/evidence", str(folder))
-    scores = "perseus-sdss-out-of-fold.csv"
+    scores = "perseus-out-of-fold.csv"
     (folder / "recipe.toml").write_text(text.replace(scores, str(recipes / scores)))
     before = os.environ.get("SURVEY_CLASSIFIER_DATA")
     os.environ["SURVEY_CLASSIFIER_DATA"] = str(real_data)

@@ -22,9 +22,10 @@ from survey_classifier.model.checkpoint import file_digest, load_network, read_c
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.training import dataset, fit, judgment
 from survey_classifier.training.dataset import TrainingSet, load_training_set
-from survey_classifier.training.evaluate import score_rows
+from survey_classifier.training.evaluate import fit_temperature, score_rows
 from survey_classifier.training.fit import train
 from survey_classifier.training.fit_settings import FitSettings
+from survey_classifier.training.novelty import unseen_distances
 from survey_classifier.training.optimize import Task, fit_network
 from survey_classifier.training.recipes import Recipe, read_recipe
 from survey_classifier.training.samples import Samples, random_views
@@ -124,7 +125,7 @@ def test_a_training_gives_a_checkpoint_with_figures(recipe_path: Path, tmp_path:
 def test_errors_are_those_that_a_run_would_give(
     recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each by the network that had not seen the object, at the temperature that was fitted."""
+    """Each by the network that had not seen the object, at the temperature of other folds."""
     keep: list[Any] = []
 
     def spy_fit(*of: Any) -> Any:
@@ -141,8 +142,18 @@ def test_errors_are_those_that_a_run_would_give(
         np.array([float(row[name]) for row in rows]) for name in ("p_member", "p_err", "fold")
     )
     _, data = loaded(recipe_path)
+    logits = np.empty((len(rows), card.n_views, 2))
     for number, network in enumerate(keep[:2]):
-        scorer = TorchScorer(network, card, ALONE.device)
+        held = np.flatnonzero(fold == number)
+        logits[held] = score_rows(network, card, data, held, ALONE.device)
+    label = data.labels.label
+    assert card.temperature == pytest.approx(fit_temperature(logits, label), rel=1e-6)
+    for number, network in enumerate(keep[:2]):
+        others = fold != number
+        temperature = fit_temperature(logits[others], label[others])
+        assert min(abs(temperature - wrong) for wrong in (1, card.temperature)) > 1e-3
+        at = card.model_copy(update={"temperature": temperature})
+        scorer = TorchScorer(network, at, ALONE.device)
         for stamps, places in data.by_block(np.flatnonzero(fold == number)):
             held = np.flatnonzero(fold == number)[places]
             scores = scorer.score(stamps)
@@ -179,10 +190,19 @@ def test_no_network_scores_what_it_has_seen(
         scored.extend(rows.tolist())
         return score_rows(network, card, data, rows, at)
 
+    def spy_far(task: Task, network: Any, seen: np.ndarray, unseen: np.ndarray) -> Any:
+        assert set(seen.tolist()) == fitted[id(network)]
+        assert not fitted[id(network)] & set(unseen.tolist())
+        far.extend(unseen.tolist())
+        return unseen_distances(task, network, seen, unseen)
+
+    far: list[int] = []
     keep: list[Any] = []
     monkeypatch.setattr(fit, "fit_network", spy_fit)
     monkeypatch.setattr(judgment, "score_rows", spy_score)
+    monkeypatch.setattr(judgment, "unseen_distances", spy_far)
     path = train(recipe_path)
+    assert sorted(far) == list(range(N_OBJECT + 4))
     assert sorted(scored) == list(range(N_OBJECT + 4))
     assert [len(rows) for rows in fitted.values()][-1] == N_OBJECT + 4
     for name, tensor in load_network(path)[0].state_dict().items():
@@ -224,6 +244,8 @@ def test_a_loss_that_runs_away_is_one_line(recipe_path: Path) -> None:
         ('member = "member",', 'member = "cluster",', "label_mapping"),
         ("softening = 5", "softening = 0", "softening"),
         ("n_folds = 2", "n_folds = 1", "n_folds"),
+        ("seed = 3", "seed = -1", "fit.seed"),
+        ("seed = 3", "seed = 4_294_967_296", "fit.seed"),
         ('name = "tiny"', 'name = "../tiny"', "name"),
         ("[fit]", "[fit", "not valid TOML"),
     ],

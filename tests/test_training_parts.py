@@ -7,13 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy.special import softmax
 
 from survey_classifier.errors import ConfigError, SourcesError
-from survey_classifier.model.checkpoint import read_card
+from survey_classifier.model.checkpoint import load_network, read_card
+from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.training import fit, judgment
+from survey_classifier.training.dataset import load_training_set
+from survey_classifier.training.evaluate import score_samples
 from survey_classifier.training.fit import train
 from survey_classifier.training.recipes import read_recipe
+from survey_classifier.training.samples import Samples
 from survey_classifier.training.split import random_parts
+from tests.labeled_field import RECIPE as FIELD_RECIPE
+from tests.labeled_field import make_field
 
 N_OBJECT, N_SECOND = 64, 24
 RECIPE = """
@@ -94,6 +103,7 @@ def trained(folder: Path, leaky: str) -> tuple[dict[str, float], list[dict[str, 
 def test_copies_in_two_parts_turn_chance_into_skill(folder: Path) -> None:
     """Labels are drawn at random: nothing can be learned but which object is which."""
     honest, said = trained(folder, "false")
+    check_probabilities(folder / "false.toml", said)
     leaky, said_leaky = trained(folder, "true")
     assert honest["accuracy_test"] < 0.65
     assert leaky["accuracy_test"] > 0.75
@@ -109,6 +119,68 @@ def test_copies_in_two_parts_turn_chance_into_skill(folder: Path) -> None:
     assert len({row["id"] for row in said_leaky if row["fold"] == "0"}) > N_OBJECT / 2
     second = [row["id"] for row in said if row["fold"] == "-1"]
     assert second == [f"o{n}" for n in range(N_OBJECT, N_OBJECT + N_SECOND)]
+    assert honest["n_object_test"] == N_OBJECT / 4
+
+
+def check_probabilities(path: Path, said: list[dict[str, str]]) -> None:
+    """Compare what is said with the network's own logits, copies each at its own angle."""
+    recipe = read_recipe(path)
+    network, card = load_network(recipe.checkpoint_path)
+    assert abs(card.temperature - 1) > 0.1
+    data = load_training_set(recipe, card)
+    row_of = {name: row for row, name in enumerate(data.labels.object_id)}
+    for fold, angles in (("0", recipe.fit.angles_deg), ("-1", (0.0,))):
+        found = [row for row in said if row["fold"] == fold]
+        rows = np.array([row_of[name] for name in dict.fromkeys(row["id"] for row in found)])
+        logits = score_samples(network, card, data, Samples.of(rows, angles), torch.device("cpu"))
+        expected = softmax(logits[:, 0] / card.temperature, axis=1)[:, card.member_index]
+        np.testing.assert_allclose([float(row["p_member"]) for row in found], expected, atol=1e-4)
+
+
+def test_what_is_not_turned_is_judged_as_a_run_would_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the temperature of objects that are neither fitted to nor judged."""
+    fitted: list[int] = []
+
+    def spy(logits: np.ndarray, label: np.ndarray) -> float:
+        assert len(logits) == len(label)
+        fitted.append(len(label))
+        return 1.7
+
+    monkeypatch.setattr(judgment, "fit_temperature", spy)
+    path = make_field(tmp_path) / "field.toml"
+    text = FIELD_RECIPE.format(out="out", epochs=2).replace("n_folds = 2", 'kind = "random"')
+    path.write_text(text)
+    lines: list[str] = []
+    checkpoint = train(path, device="cpu", say=lines.append)
+    assert fitted == [13]  # a quarter of what the 17 for the test leave of 68
+    assert lines[0].startswith("test: 17 objects, ")
+    recipe = read_recipe(path)
+    network, card = load_network(checkpoint)
+    assert card.temperature == 1.7
+    data = load_training_set(recipe, card)
+    with recipe.predictions_path.open() as file:
+        said = {row["id"]: row for row in csv.DictReader(file)}
+    scorer = TorchScorer(network, card, torch.device("cpu"))
+    rows = np.flatnonzero(np.isin(data.labels.object_id, list(said)))
+    assert len(rows) == len(said) == 17
+    for stamps, places in data.by_block(rows):
+        scores = scorer.score(stamps)
+        own = [said[name] for name in data.labels.object_id[rows[places]]]
+        for name, want in (("p_member", scores.p_image), ("p_err", scores.p_image_err)):
+            np.testing.assert_allclose([float(row[name]) for row in own], want, atol=2e-6)
+
+
+def test_copies_are_no_objects() -> None:
+    metrics = dict.fromkeys(
+        ("auc_test", "accuracy_test", "brier_test", "calibration_error_test"), 0.5
+    )
+    counts = {"n_test": 544.0, "n_object_test": 136.0, "n_member_test": 160.0}
+    assert fit._summary(metrics | counts) == [
+        "test: 544 turned copies of 136 objects, 160 of members: AUC 0.5000, accuracy 0.500,"
+        " Brier 0.5000, ECE 0.5000"
+    ]
 
 
 def test_parts_are_of_groups_and_of_the_shares_asked_for() -> None:

@@ -3,6 +3,7 @@
 import colorsys
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from survey_classifier.errors import ConfigError, MosaicError, SourcesError
 from survey_classifier.model.inputs import to_network_input
 from survey_classifier.training.dataset import load_training_set
 from survey_classifier.training.fit_settings import FitSettings
-from survey_classifier.training.hue import hue, mostly_red
+from survey_classifier.training.hue import hue, is_red_first, mostly_red
 from survey_classifier.training.inheritance import shipped_recipes
 from survey_classifier.training.labels import read_labels
 from survey_classifier.training.recipes import Recipe, read_recipe
@@ -245,6 +246,31 @@ def test_red_images_are_left_out_if_they_are_color_images(folder: Path, tmp_path
         extending(folder, tmp_path, f'[[data]]\ntable = "t"\n{COLUMNS}\ndrop_red = true')
 
 
+@pytest.mark.parametrize(
+    ("bands", "is_red"),
+    [
+        ("irg", True),
+        ("rgb", True),
+        ("RGB", True),
+        ("gri", False),
+        ("bgr", False),
+        (["x", "r"], True),
+    ],
+)
+def test_the_first_of_color_bands_is_red(bands: Sequence[str], is_red: bool) -> None:
+    assert is_red_first(bands) == is_red
+
+
+def test_red_images_are_not_left_out_by_another_band(tmp_path: Path) -> None:
+    stretch = "\n".join(f"{band} = {{ softening = 1, maximum = 255 }}" for band in "gri")
+    lines = f'extends = "pruitt-2024"\nname = "x"\ndescription = "x"\n[stretch]\n{stretch}\n'
+    with pytest.raises(
+        ConfigError, match=r"drop_red takes the first band .* got g, r, i; list"
+    ) as e:
+        read_recipe(written(tmp_path / "blue.toml", lines))
+    assert "\n" not in str(e.value)
+
+
 def test_gray_is_the_mean_of_valid_bands(folder: Path, tmp_path: Path) -> None:
     color = extending(folder, tmp_path, "").draft_card()
     gray = extending(folder, tmp_path, "stamps = { gray = true }").draft_card()
@@ -301,6 +327,65 @@ def test_copies_are_turned_by_the_angles_that_were_asked_for(folder: Path, tmp_p
         quarter, half, same = x[3 * number : 3 * number + 3]
         torch.testing.assert_close(quarter, torch.rot90(same, 1, (1, 2)), atol=1e-3, rtol=0)
         torch.testing.assert_close(half, torch.rot90(same, 2, (1, 2)), atol=1e-3, rtol=0)
+
+
+N_VIEW = 200
+
+
+def views_by(folder: Path, tmp_path: Path, **changes: float) -> np.ndarray:
+    """Return many views of one object, upright and as the settings say, in the field's unit."""
+    recipe = extending(folder, tmp_path, "")
+    still = {"flip": False, "jitter_px": 0.0, "flux_scatter": 0.0, "angles_deg": (0.0,)}
+    settings = recipe.fit.model_copy(update=still | changes)
+    card = recipe.draft_card()
+    training = load_training_set(recipe, card)
+    samples = Samples.of(np.full(N_VIEW, 3), settings.angles_deg)
+    x, _ = random_views(training, samples, card, settings, np.random.default_rng(0), ALONE)
+    flux = x[:, :2].double().numpy()
+    for number, band in enumerate(card.bands):
+        of = card.stretch[band]
+        flux[:, number] = of.softening * np.sinh(
+            flux[:, number] * np.arcsinh(of.maximum / of.softening)
+        )
+    return flux
+
+
+def test_half_of_the_views_are_mirrored(folder: Path, tmp_path: Path) -> None:
+    plain = views_by(folder, tmp_path)
+    assert np.ptp(plain, axis=0).max() < 1e-3
+    mirrored = views_by(folder, tmp_path, flip=True)
+    is_plain = np.abs(mirrored - plain).max(axis=(1, 2, 3)) < 1e-2
+    is_flipped = np.abs(mirrored - plain[..., ::-1]).max(axis=(1, 2, 3)) < 1e-2
+    assert (is_plain ^ is_flipped).all()
+    assert 0.4 < is_flipped.mean() < 0.6
+
+
+def test_views_are_shifted_both_ways_and_no_farther_than_asked_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    def centroid(flux: np.ndarray) -> np.ndarray:
+        light = np.where(flux[:, 1] > 20, flux[:, 1], 0)  # of the member's red light, above noise
+        return np.stack(
+            [
+                (light * place).sum(axis=(1, 2)) / light.sum(axis=(1, 2))
+                for place in np.mgrid[:32, :32]
+            ],
+            axis=1,
+        )
+
+    plain = centroid(views_by(folder, tmp_path))
+    shift = centroid(views_by(folder, tmp_path, jitter_px=1.5)) - plain
+    assert shift.max(axis=0) == pytest.approx([1.5, 1.5], abs=0.15)
+    assert shift.min(axis=0) == pytest.approx([-1.5, -1.5], abs=0.15)
+    assert shift.std(axis=0) == pytest.approx([1.5 / np.sqrt(3)] * 2, rel=0.1)
+
+
+def test_views_are_scaled_by_a_factor_that_bands_share(folder: Path, tmp_path: Path) -> None:
+    plain, scaled = (views_by(folder, tmp_path, flux_scatter=s)[:, :, 15, 15] for s in (0.0, 0.2))
+    factor = np.log(scaled / plain)
+    np.testing.assert_allclose(factor[:, 0], factor[:, 1], atol=1e-4)
+    assert factor[:, 0].std() == pytest.approx(0.2, rel=0.15)
+    assert abs(factor[:, 0].mean()) < 0.05
 
 
 def test_the_shares_of_a_team_are_the_views_of_one(folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,13 @@ from survey_classifier.errors import (
     RunMismatchError,
     SurveyClassifierError,
 )
-from survey_classifier.model.checkpoint import file_digest, load_network, read_card
+from survey_classifier.model.card import DataDigest, ModelCard
+from survey_classifier.model.checkpoint import (
+    file_digest,
+    load_network,
+    read_card,
+    save_checkpoint,
+)
 from survey_classifier.training.dataset import load_training_set
 from survey_classifier.training.fit import train
 from survey_classifier.training.optimize import Task, fit_network
@@ -100,7 +106,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
 def test_nothing_that_is_done_is_fitted_again(recipe_path: Path) -> None:
     interrupt(recipe_path, EPOCHS + 2)
     folder = read_recipe(recipe_path).state_folder
-    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
     assert sorted(before) == ["fold-0.safetensors", "fold-1.safetensors"]
     interrupt(recipe_path, 2 * EPOCHS)
     assert (folder / "fold-0.safetensors").stat().st_mtime_ns == before["fold-0.safetensors"]
@@ -147,9 +153,44 @@ def test_a_state_is_data_only(recipe_path: Path) -> None:
 def test_a_state_of_another_recipe_is_refused(recipe_path: Path, old: str, new: str) -> None:
     interrupt(recipe_path, 1)
     edit(recipe_path, (old, new))
+    log = read_recipe(recipe_path).log_path
+    before = log.read_text()
+    assert len(before.splitlines()) == 2
     with pytest.raises(RunMismatchError, match=r"fold-0.*another recipe.*delete its folder") as e:
         train(recipe_path)
     assert "\n" not in str(e.value)
+    assert log.read_text() == before
+
+
+def test_two_trainings_of_one_recipe_at_once_are_one_too_many(recipe_path: Path) -> None:
+    def another(n_done: int, _: int) -> None:
+        if n_done == 2:
+            with pytest.raises(RunMismatchError, match=r"works on .*tiny\.state; wait") as e:
+                train(recipe_path)
+            assert "\n" not in str(e.value)
+
+    recipe = read_recipe(recipe_path)
+    train(recipe_path, another)
+    assert recipe.checkpoint_path.is_file()
+    assert not recipe.state_folder.exists()
+    assert len(recipe.log_path.read_text().splitlines()) == 1 + 3 * EPOCHS
+
+
+def test_a_place_that_can_not_be_written_is_one_line(recipe_path: Path, tmp_path: Path) -> None:
+    """The state is kept: what was fitted need not be fitted again."""
+    recipe = read_recipe(recipe_path)
+    recipe.predictions_path.mkdir(parents=True)
+    with pytest.raises(RunError, match=r"tiny-out-of-fold\.csv can't be written .*'out'") as e:
+        train(recipe_path)
+    assert "\n" not in str(e.value)
+    assert (recipe.state_folder / "final.safetensors").is_file()
+    assert sorted(path.suffix for path in recipe.predictions_path.parent.iterdir()) == [
+        ".csv", ".csv", ".state",
+    ]  # fmt: skip
+    (tmp_path / "file").touch()
+    edit(recipe_path, (f'out = "{tmp_path / "out"}"', f'out = "{tmp_path / "file"}"'))
+    with pytest.raises(RunError, match=r"tiny\.state can't be written .*change 'out'"):
+        train(recipe_path)
 
 
 def test_a_state_that_is_cut_off_is_one_line(recipe_path: Path) -> None:
@@ -229,6 +270,63 @@ def test_other_classes_get_a_new_head(recipe_path: Path) -> None:
     edit(recipe_path, ("[labels]\n", "[labels]\nclasses = ['member', 'nonmember']\n"))
     old = load_network(base)[0].state_dict()
     new = load_network(train(recipe_path))[0].state_dict()
+    torch.testing.assert_close(new["stem.0.conv.weight"], old["stem.0.conv.weight"])
+    assert not torch.allclose(new["head.weight"], old["head.weight"], atol=1e-3)
+
+
+def began_elsewhere(path: Path, base: Path, *data: DataDigest) -> Path:
+    """Write a checkpoint as if it had been trained on other files."""
+    network, card = load_network(base)
+    save_checkpoint(path, network, card.model_copy(update={"data": data, "novelty": None}))
+    return path
+
+
+def test_figures_of_objects_that_the_first_weights_had_seen_say_so(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    base = train(recipe_path)
+    own = read_card(base).data
+    other = DataDigest(name="other.csv", sha256="0" * 64, n=7)
+    edit(recipe_path, ('name = "tiny"', 'name = "tuned"'), (f"epochs = {EPOCHS}", "epochs = 1"))
+    edit(recipe_path, ("seed = 3", "seed = 3\nstart_from = 'START'"))
+    text = recipe_path.read_text()
+
+    def tuned(*data: DataDigest) -> tuple[ModelCard, str, list[str]]:
+        start = began_elsewhere(tmp_path / "start.safetensors", base, *data)
+        recipe_path.write_text(text.replace("START", str(start)))
+        lines: list[str] = []
+        card = read_card(train(recipe_path, say=lines.append))
+        # What the first weights knew is known of these, too, and so on.
+        assert [d.name for d in card.data[-1:]] == ["start.safetensors"]
+        assert {d.sha256 for d in data} <= {d.sha256 for d in card.data}
+        header = read_recipe(recipe_path).predictions_path.read_text().splitlines()[0]
+        return card, header, lines
+
+    card, header, lines = tuned(other)
+    assert "auc_out_of_fold" in card.metrics
+    assert not any(name.endswith("_seen") for name in card.metrics)
+    assert header.startswith("id,ra,dec,class,fold,p_")
+    assert [line.split(":")[0] for line in lines] == ["out of fold", "checkpoint"]
+    for shared in own:  # a table, a mosaic, thumbnails
+        card, header, lines = tuned(other, shared)
+        assert "auc_out_of_fold_seen" in card.metrics
+        assert all(name.endswith("_seen") for name in card.metrics)
+        said = f"first weights, of start.safetensors, had seen {shared.name}"
+        assert f"Its {said}: figures 'seen' are better" in card.description
+        assert header.startswith("id,ra,dec,class,fold_seen,p_")
+        assert [line.split(":")[0] for line in lines] == [
+            "out of fold seen", f"note: the {said}; figures 'seen' are better".split(":")[0],
+            "checkpoint",
+        ]  # fmt: skip
+        assert said in lines[1]
+
+
+def test_views_can_be_compared_from_the_weights_of_another(recipe_path: Path) -> None:
+    base = train(recipe_path)
+    edit(recipe_path, ('name = "tiny"', 'name = "tuned"'), (f"epochs = {EPOCHS}", "epochs = 1"))
+    edit(recipe_path, ("rate = 1e-2", "rate = 1e-12\ncontrast_epochs = 1"))
+    edit(recipe_path, ("seed = 3", f"seed = 3\nstart_from = '{base}'"))
+    old, new = (load_network(path)[0].state_dict() for path in (base, train(recipe_path)))
     torch.testing.assert_close(new["stem.0.conv.weight"], old["stem.0.conv.weight"])
     assert not torch.allclose(new["head.weight"], old["head.weight"], atol=1e-3)
 

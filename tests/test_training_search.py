@@ -184,8 +184,37 @@ def test_a_folder_of_another_search_is_refused(write, monkeypatch):
     outcome = module.Outcome({"auc_out_of_fold": 0.7, "brier_out_of_fold": 0.1}, 1.0)
     monkeypatch.setattr(module, "run_trial", lambda _path: outcome)
     search(write(n_trials=1))
-    with pytest.raises(RunMismatchError, match="holds a study of another recipe, space or obj"):
+    with pytest.raises(
+        RunMismatchError, match="holds a study of another recipe, table, space or obj"
+    ):
         search(write(n_trials=1, objective="brier"))
+
+
+@pytest.mark.parametrize("edited", ["under.toml", "labels.csv"])
+def test_a_search_is_of_what_its_recipe_extends_and_of_its_tables(
+    write, monkeypatch, folder, edited
+):
+    outcome = module.Outcome({"auc_out_of_fold": 0.7}, 1.0)
+    monkeypatch.setattr(module, "run_trial", lambda _path: outcome)
+    (folder / "labels.csv").write_bytes((folder / "objects.csv").read_bytes())
+    base = RECIPE.format(out="o", epochs=30).replace("objects.csv", "labels.csv")
+    (folder / "under.toml").write_text(base)
+    lines = 'extends = "under.toml"\nname = "over"\ndescription = "x"\n'
+    (folder / "over.toml").write_text(lines)
+    search(write(n_trials=1, recipe="over.toml"))
+    (folder / "over.toml").write_text(f"# as before\n{lines}")
+    search(write(n_trials=1, recipe="over.toml"))
+    text = (folder / edited).read_text()
+    (folder / edited).write_text(text.replace("batch_size = 8", "batch_size = 9") + "\n")
+    with pytest.raises(RunMismatchError, match="a study of another recipe, table, space or obj"):
+        search(write(n_trials=1, recipe="over.toml"))
+
+
+def test_a_search_among_objects_that_first_weights_had_seen_has_no_objective(write, monkeypatch):
+    outcome = module.Outcome({"auc_out_of_fold_seen": 0.7}, 1.0)
+    monkeypatch.setattr(module, "run_trial", lambda _path: outcome)
+    with pytest.raises(RunError, match="no auc of objects that its first weights had not seen"):
+        search(write(n_trials=1))
 
 
 @pytest.mark.parametrize(
@@ -203,6 +232,7 @@ def test_a_folder_of_another_search_is_refused(write, monkeypatch):
         ({"space": {"fit.rate": 3}}, "space.fit.rate"),
         ({"fixed": {"fit.epochs": 0}}, "fit.epochs"),
         ({"recipe": "none.toml"}, "no such file"),
+        ({"seed": -1}, "seed"),
     ],
 )
 def test_a_wrong_search_file_is_one_line(write, changes, message):

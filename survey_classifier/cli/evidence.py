@@ -65,7 +65,7 @@ def reweigh(
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="The network that its scores are of, a shipped name or a file; perseus-sdss. A "
+            help="The network that its scores are of, a shipped name or a file; perseus. A "
             "score holds the share of members that its network was trained with."
         ),
     ] = None,
@@ -139,9 +139,9 @@ def _reweigh_table(
         raise typer.BadParameter(
             "another cluster than Perseus has another prior", param_hint="--prior"
         )
-    weighing = _weighing(*cluster, foreign.checkpoint or "perseus-sdss")
+    weighing = _weighing(*cluster, foreign.checkpoint or "perseus")
     if foreign.checkpoint is None:
-        typer.echo("scores are taken for those of perseus-sdss; --checkpoint names another")
+        typer.echo("scores are taken for those of perseus; --checkpoint names another")
     mapping = read_mapping(columns)
     if "ebv" not in mapping and any(what.startswith("mag.") for what in mapping):
         typer.echo("magnitudes are taken as free of extinction; ebv=COLUMN says that of others")

@@ -128,11 +128,17 @@ def _of_fits(
     with opened_bytes(content, Path(name)) as hdus:
         chosen = _chosen(hdus, name, frame)
         planes = [_plane(hdu, plane, name, frame) for hdu, plane in chosen]
-        own = header_scale_arcsec(chosen[0][0].header, name)
+        scales = [header_scale_arcsec(hdu.header, name) for hdu, _ in chosen]
     shapes = {plane.shape for plane in planes}
     if len(shapes) > 1:
         raise SourcesError(f"the bands of {name} have the shapes {sorted(shapes)}; align them")
-    return np.stack(planes), _one_scale(name, own, frame.scale_arcsec)
+    known = [scale for scale in scales if scale is not None]
+    if known and max(known) / min(known) - 1 > SAME_SCALE:
+        raise SourcesError(
+            f"the bands of {name} have from {min(known):.4g} to {max(known):.4g} arcsec/px; align"
+            " them"
+        )
+    return np.stack(planes), _one_scale(name, scales[0], frame.scale_arcsec)
 
 
 def _chosen(hdus: fits.HDUList, name: str, frame: ImageFrame) -> list[tuple[Any, int | None]]:

@@ -89,7 +89,7 @@ def shipped_cards() -> Iterator[ModelCard]:
 
 
 def _shipped() -> list[Path]:
-    return sorted(SHIPPED.glob(f"*{SUFFIX}"))
+    return sorted(SHIPPED.glob(f"*{SUFFIX}"), key=lambda path: path.stem)
 
 
 def file_digest(path: Path) -> str:

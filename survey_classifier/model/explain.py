@@ -2,8 +2,9 @@
 
 Owns the maps, in numbers. Does not own how a score is made (``scorer``), nor their drawing.
 
-What is explained is the log odds of the class ``member``, whose mean over the views makes
-``p_image``. All maps are means over the same views, turned back, and lie on the network's input.
+What is explained is the log odds of the class ``member`` by the mean logits of the views, which are
+those of ``p_image``. All maps are means over the same views, turned back, and lie on the network's
+input.
 """
 
 import math

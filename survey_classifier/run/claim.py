@@ -6,7 +6,7 @@ written there (``work``).
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,7 +18,7 @@ from survey_classifier.model.devices import choose_device
 from survey_classifier.run.config import ClusterSettings, RunConfig
 from survey_classifier.run.plan import Plan
 
-__all__ = ["begin", "check_place", "claimed", "unwritable"]
+__all__ = ["begin", "check_place", "claimed", "locked", "unwritable"]
 
 
 def check_place(config: RunConfig, cluster: ClusterSettings) -> None:
@@ -74,20 +74,41 @@ def claimed(config: RunConfig) -> Iterator[None]:
     CatalogError
         If it cannot be written to.
     """
-    lock = FileLock(config.out_folder / ".lock", timeout=0)
     try:
         config.parts_folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise RunMismatchError(
-            f"another process works on {config.out_folder}; wait for it, or choose another `out`"
-        ) from error
+        lock = locked(config.out_folder / ".lock", config.out_folder)
     except OSError as error:
         raise unwritable(config, error) from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
+
+
+def locked(file: Path, folder: Path) -> AbstractContextManager[object]:
+    """Lock a file, and return what releases it; when its process ends, a lock does, too.
+
+    Parameters
+    ----------
+    file
+        The file; it is made if need be, with its folder.
+    folder
+        What it keeps for one process at a time.
+
+    Raises
+    ------
+    RunMismatchError
+        If another process has it.
+    OSError
+        If it cannot be made.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # First, as one that can't be made would pass for one that another process has.
+    file.touch()
+    try:
+        return FileLock(file, timeout=0).acquire()
+    except Timeout as error:
+        raise RunMismatchError(
+            f"another process works on {folder}; wait for it, or choose another `out`"
+        ) from error
 
 
 def begin(laid_out: Plan) -> set[str]:

@@ -142,12 +142,14 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
 
 def _frame_arcsec(stamps: Stamps) -> float:
     """Return the side of the largest square about the source that a typical stamp fills."""
-    there = np.isfinite(stamps.flux).any(axis=1)  # (n, y, x)
+    there = np.asarray(np.isfinite(stamps.flux).any(axis=1))  # (n, y, x)
     reach = []
-    for axis, offset in ((1, stamps.offset_px[:, 0]), (2, stamps.offset_px[:, 1])):
-        line = there.any(axis=axis)  # of columns first, then of rows
-        size = line.shape[1]
-        first, last = line.argmax(axis=1), size - 1 - line[:, ::-1].argmax(axis=1)
+    for lines, offset in (
+        (np.asarray(there.any(axis=1)), stamps.offset_px[:, 0]),
+        (np.asarray(there.any(axis=2)), stamps.offset_px[:, 1]),
+    ):
+        size = lines.shape[1]
+        first, last = lines.argmax(axis=1), size - 1 - lines[:, ::-1].argmax(axis=1)
         source = size // 2 + offset
         reach += [source - first + 0.5, last - source + 0.5]
     return float(2 * np.median(np.min(reach, axis=0)) * stamps.scale_arcsec)

@@ -7,21 +7,18 @@ Owns the order of the work and the files that come of it. Does not own the fit o
 import csv
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from survey_classifier.errors import CheckpointError
-from survey_classifier.model.card import DataDigest, ModelCard
-from survey_classifier.model.checkpoint import (
-    file_digest,
-    load_network,
-    resolve_checkpoint,
-    save_checkpoint,
-)
+from survey_classifier.errors import RunError
+from survey_classifier.files import replacing
+from survey_classifier.model.card import DataDigest
+from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.network import Network
+from survey_classifier.run.claim import locked
 from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.judgment import Judged, by_folds, by_parts
 from survey_classifier.training.lessons import Lesson
@@ -30,14 +27,14 @@ from survey_classifier.training.optimize import Task, fit_network
 from survey_classifier.training.recipes import Recipe, read_recipe
 from survey_classifier.training.samples import Samples
 from survey_classifier.training.stages import fit_in_stages
+from survey_classifier.training.start import Start, read_start
 from survey_classifier.training.state import FitState
-from survey_classifier.training.team import gathered_team
+from survey_classifier.training.team import Team, gathered_team
 
 __all__ = ["train"]
 
-START_FIELDS = ("architecture", "width", "transformer", "bands", "stamp_px")
-"""What a checkpoint to start from must have in common with the recipe. Not the unit: what a network
-sees is stretched, and so has none."""
+SEEN = "_seen"
+"""End of the names of figures of objects that the first weights were fitted to."""
 
 
 def train(
@@ -49,8 +46,10 @@ def train(
     """Train a network by a recipe and write its checkpoint.
 
     Beside the checkpoint ``NAME.safetensors`` come ``NAME.csv``, the loss of each epoch, and
-    ``NAME-out-of-fold.csv``, what networks that had not seen an object say of it. A training that
-    was interrupted goes on where it was; until the end its state is in ``NAME.state``.
+    ``NAME-out-of-fold.csv``, what networks that had not seen an object say of it. Where the
+    weights that they started from had seen the objects, the figures' names end in ``_seen``, and
+    the table has a column ``fold_seen`` in place of ``fold``. A training that was interrupted goes
+    on where it was; until the end its state is in ``NAME.state``.
 
     Parameters
     ----------
@@ -76,49 +75,85 @@ def train(
     SourcesError, MosaicError, CheckpointError
         If the data, or the checkpoint to start from, can't be used.
     RunMismatchError
-        If an interrupted training was of another recipe or other data.
+        If an interrupted training was of another recipe or other data, or another process trains
+        by the recipe.
     RunError
         If the fit fails or a file can't be written.
     """
     recipe = read_recipe(recipe_path)
     card = recipe.draft_card()
-    start, origin = _start(recipe, card)
+    start = read_start(recipe, card)
     data = load_training_set(recipe, card)
-    digests = (*data.digests, *origin)
-    with gathered_team(device) as team:
-        task = Task(data, card, recipe.fit, team, start)
-        fingerprint = _fingerprint(recipe, digests, team.size)
+    with gathered_team(device) as team, _claimed(recipe, team):
+        task = Task(data, card, recipe.fit, team, start.weights)
+        fingerprint = _fingerprint(recipe, (*data.digests, *start.checkpoint), team.size)
         log_path = recipe.log_path if team.leads else None
         with opened_log(log_path, _n_epoch(recipe), progress) as log:
             judged = _judge(recipe, task, fingerprint, log)
-    if judged is None:
-        return recipe.checkpoint_path
-    _write_predictions(recipe.predictions_path, data, judged, card)
+        if judged is not None:
+            for line in _write(recipe, data, start, judged):
+                say(line)
+    return recipe.checkpoint_path
+
+
+@contextmanager
+def _claimed(recipe: Recipe, team: Team) -> Iterator[None]:
+    """Keep the training for one process at a time, or one team: the one that leads asks."""
+    if not team.leads:
+        yield
+        return
+    try:
+        lock = locked(recipe.state_folder / ".lock", recipe.state_folder)
+    except OSError as error:
+        raise _unwritable(recipe.state_folder, error) from error
+    with lock:
+        yield
+
+
+def _write(recipe: Recipe, data: TrainingSet, start: Start, judged: Judged) -> list[str]:
+    """Write what came of a training, and return the lines that tell of it."""
+    metrics, description, notes = judged.metrics, recipe.description, []
+    seen = start.seen(data.digests)
+    if seen:
+        had_seen = f"first weights, of {start.checkpoint[0].name}, had seen {', '.join(seen)}"
+        better = f"figures '{SEEN[1:]}' are better than they would be of other objects"
+        metrics = {f"{name}{SEEN}": value for name, value in metrics.items()}
+        description = f"{description} Its {had_seen}: {better}."
+        notes = [f"note: the {had_seen}; {better}"]
+    _write_predictions(recipe, data, judged, "fold_seen" if seen else "fold")
     novelty, novelty_fit = judged.novelty
-    final = recipe.draft_card(
+    card = recipe.draft_card(
+        description=description,
         temperature=judged.temperature,
         novelty=novelty_fit,
         prevalence=data.prevalence,
-        data=digests,
-        metrics=judged.metrics,
+        data=start.inherited(data.digests),
+        metrics=metrics,
     )
-    save_checkpoint(recipe.checkpoint_path, judged.network, final, novelty)
+    save_checkpoint(recipe.checkpoint_path, judged.network, card, novelty)
     shutil.rmtree(recipe.state_folder)
-    for line in (*_summary(judged.metrics), f"checkpoint: {recipe.checkpoint_path}"):
-        say(line)
-    return recipe.checkpoint_path
+    return [*_summary(metrics), *notes, f"checkpoint: {recipe.checkpoint_path}"]
 
 
 def _summary(metrics: dict[str, float]) -> list[str]:
     """Return a line for each kind of objects that was judged."""
     return [
-        f"{of.replace('_', ' ')}: {metrics[f'n_{of}']:.0f} objects,"
-        f" {metrics[f'n_member_{of}']:.0f} members: AUC {metrics[f'auc_{of}']:.4f},"
+        f"{of.replace('_', ' ')}: {_counted(metrics, of)}: AUC {metrics[f'auc_{of}']:.4f},"
         f" accuracy {metrics[f'accuracy_{of}']:.3f}, Brier {metrics[f'brier_{of}']:.4f},"
         f" ECE {metrics[f'calibration_error_{of}']:.4f}"
-        for of in ("out_of_fold", "test", "second_sample")
+        for kind in ("out_of_fold", "test", "second_sample")
+        for of in (kind, kind + SEEN)
         if f"auc_{of}" in metrics
     ]
+
+
+def _counted(metrics: dict[str, float], of: str) -> str:
+    """Say of how many objects figures are, and how many of them are members."""
+    n, n_member = metrics[f"n_{of}"], metrics[f"n_member_{of}"]
+    n_object = metrics.get(f"n_object_{of}", n)
+    if n_object < n:
+        return f"{n:.0f} turned copies of {n_object:.0f} objects, {n_member:.0f} of members"
+    return f"{n:.0f} objects, {n_member:.0f} members"
 
 
 def _judge(recipe: Recipe, task: Task, fingerprint: str, log: Log) -> Judged | None:
@@ -149,56 +184,37 @@ def _fingerprint(recipe: Recipe, digests: tuple[DataDigest, ...], n_process: int
     return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 
-def _start(
-    recipe: Recipe, card: ModelCard
-) -> tuple[dict[str, torch.Tensor], tuple[DataDigest, ...]]:
-    """Return the weights to start from, and the file that they came from.
-
-    The head is taken over only where the classes are the same.
-    """
-    if not recipe.fit.start_from:
-        return {}, ()
-    path = resolve_checkpoint(recipe.fit.start_from, recipe.path("."))
-    network, known = load_network(path)
-    for field in START_FIELDS:
-        have, need = getattr(known, field), getattr(card, field)
-        if have != need:
-            raise CheckpointError(
-                f"{path} has {field} {_spelled(have)}, the recipe {recipe.name} has"
-                f" {_spelled(need)}; start from another checkpoint, or make them agree"
-            )
-    weights = network.state_dict()
-    if known.classes != card.classes:
-        weights = {name: w for name, w in weights.items() if not name.startswith("head.")}
-    return weights, (DataDigest(name=path.name, sha256=file_digest(path), n=0),)
-
-
-def _spelled(value: object) -> str:
-    """Return a card's field as a message shows it."""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _write_predictions(path: Path, data: TrainingSet, judged: Judged, card: ModelCard) -> None:
+def _write_predictions(recipe: Recipe, data: TrainingSet, judged: Judged, fold_name: str) -> None:
     """Write what was said of each object by a network that had not seen it.
 
     ``p_err`` is how far its views disagree on the member probability; empty where there is one.
     """
-    labels = data.labels
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = (f"p_{name}" for name in card.classes)
-        writer.writerow(["id", "ra", "dec", "class", "fold", *names, "p_err"])
-        for row, fold, probability, p_err in zip(
-            judged.samples.rows, judged.fold, judged.probability, judged.p_err, strict=True
+    labels, classes, path = data.labels, recipe.labels.classes, recipe.predictions_path
+    columns = judged.samples.rows, judged.fold, judged.probability, judged.p_err
+    try:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer.writerow(
-                [
-                    labels.object_id[row],
-                    f"{labels.ra_deg[row]:.7f}",
-                    f"{labels.dec_deg[row]:.7f}",
-                    card.classes[labels.label[row]],
-                    fold,
-                    *(f"{p:.6f}" for p in probability),
-                    "" if np.isnan(p_err) else f"{p_err:.6f}",
-                ]
-            )
+            writer = csv.writer(file, lineterminator="\n")
+            names = (f"p_{name}" for name in classes)
+            writer.writerow(["id", "ra", "dec", "class", fold_name, *names, "p_err"])
+            for row, fold, probability, p_err in zip(*columns, strict=True):
+                writer.writerow(
+                    [
+                        labels.object_id[row],
+                        f"{labels.ra_deg[row]:.7f}",
+                        f"{labels.dec_deg[row]:.7f}",
+                        classes[labels.label[row]],
+                        fold,
+                        *(f"{p:.6f}" for p in probability),
+                        "" if np.isnan(p_err) else f"{p_err:.6f}",
+                    ]
+                )
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    """Return what is said of a file or folder that can't be written."""
+    return RunError(f"{path} can't be written ({error.strerror}); change 'out'")

@@ -11,13 +11,15 @@ from pydantic import Field, model_validator
 from survey_classifier.model.card import Transformer
 from survey_classifier.settings import Settings
 
-__all__ = ["FitSettings", "NetworkSettings", "SplitSettings"]
+__all__ = ["FitSettings", "NetworkSettings", "Seed", "SplitSettings"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Degrees = Annotated[float, Field(ge=0, le=360)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+"""Such as all sources of random numbers take."""
 
 
 class NetworkSettings(Settings):
@@ -86,7 +88,7 @@ class FitSettings(Settings):
     start_from: str = ""
     """A checkpoint, by name or path, whose weights are the first ones; of the same network and
     bands."""
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

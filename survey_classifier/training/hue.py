@@ -6,14 +6,24 @@ Hue is that of HSV as OpenCV counts it for 8-bit images, 0 to 180 for the full c
 0 to 10 and 160 to 180. A gray pixel has the hue 0 there, and so counts as red.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["hue", "mostly_red"]
+__all__ = ["hue", "is_red_first", "mostly_red"]
 
 FULL_CIRCLE = 180
 RED_BELOW, RED_ABOVE = 10, 160
 LARGEST_SHARE = 0.5
+FROM_RED = "yzirvgbu"
+"""Bands by their usual names, the reddest first."""
+
+
+def is_red_first(bands: Collection[str]) -> bool:
+    """Say whether bands can be red, green and blue in this order; unknown names may be any."""
+    places = [FROM_RED.index(band) for band in map(str.lower, bands) if band in tuple(FROM_RED)]
+    return places == sorted(places)
 
 
 def hue(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

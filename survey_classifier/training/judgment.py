@@ -56,7 +56,7 @@ class Judged:
     fold: npt.NDArray[np.int64]
     """Fold of each, shape ``(n,)``; `SECOND_SAMPLE` where it is in none."""
     probability: Floats
-    """Of each class, at the temperature, shape ``(n, class)``."""
+    """Of each class, at a temperature fitted to other objects, shape ``(n, class)``."""
     p_err: Floats
     """Spread of the member probability over the views, shape ``(n,)``; NaN where seen once."""
 
@@ -64,7 +64,8 @@ class Judged:
 def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     """Fit one network a fold to the other folds and score it; keep one that is fitted to all.
 
-    Figures are those of its like, each fitted to a fold's share less.
+    Figures are those of its like, each fitted to a fold's share less, at the temperature that the
+    other folds ask for; that of all is for the one that is kept.
 
     Parameters
     ----------
@@ -88,13 +89,17 @@ def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
         held = fold == number
         network = fit(Samples.of(rows[~held], task.settings.angles_deg), f"fold-{number}")
         if task.team.leads:
-            logits[held] = _seen(task, network, rows[held])
+            logits[held] = _seen(task, network, Samples.of(rows[held]))
             distance[held] = unseen_distances(task, network, rows[~held], rows[held])
     final = fit(Samples.of(rows, task.settings.angles_deg), "final")
     if not task.team.leads:
         return None
-    temperature = fit_temperature(logits, labels.label[rows])
-    probability, p_err = _said(task, logits, temperature)
+    label = labels.label[rows]
+    probability, p_err = np.empty((len(rows), len(task.card.classes))), np.empty(len(rows))
+    for held in (fold == number for number in range(split.n_folds)):
+        temperature = fit_temperature(logits[~held], label[~held])
+        probability[held], p_err[held] = _said(task, logits[held], temperature)
+    temperature = fit_temperature(logits, label)
     metrics = _figures(task, rows, probability, p_err, "out_of_fold")
     novelty = fit_novelty(task, final, rows, distance)
     judged = Judged(
@@ -107,7 +112,8 @@ def by_parts(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     """Fit a network to a random part of the objects, its temperature to another, judge on a third.
 
     Turned copies of an object, and positions that are one object, stay together, unless the split
-    is to leak. Every copy is judged at its own angle.
+    is to leak. Every copy is judged at its own angle; where there are none, an object is judged as
+    a run would see it.
 
     Parameters
     ----------
@@ -137,8 +143,8 @@ def by_parts(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
         return None
     validation = samples.take(np.flatnonzero(part == VALIDATION))
     test = samples.take(np.flatnonzero(part == TEST))
-    card, device = task.card, task.team.device
-    logits = [score_samples(network, card, task.data, part, device) for part in (validation, test)]
+    look = _seen_at if task.settings.angles_deg else _seen
+    logits = [look(task, network, part) for part in (validation, test)]
     temperature = fit_temperature(logits[0], labels.label[validation.rows])
     probability, p_err = _said(task, logits[1], temperature)
     metrics = _figures(task, test.rows, probability, p_err, "test")
@@ -155,7 +161,7 @@ def _with_second_sample(task: Task, judged: Judged) -> Judged:
     rows = np.flatnonzero(task.data.labels.is_test)
     if not len(rows):
         return judged
-    logits = _seen(task, judged.network, rows)
+    logits = _seen(task, judged.network, Samples.of(rows))
     probability, p_err = _said(task, logits, judged.temperature)
     return replace(
         judged,
@@ -170,9 +176,14 @@ def _with_second_sample(task: Task, judged: Judged) -> Judged:
     )
 
 
-def _seen(task: Task, network: Network, rows: Rows) -> Floats:
+def _seen(task: Task, network: Network, samples: Samples) -> Floats:
     """Return the logits of objects ``(n, view, class)``, as a run would see them."""
-    return score_rows(network, task.card, task.data, rows, task.team.device)
+    return score_rows(network, task.card, task.data, samples.rows, task.team.device)
+
+
+def _seen_at(task: Task, network: Network, samples: Samples) -> Floats:
+    """Return the logits of samples ``(n, 1, class)``, each at its own angle."""
+    return score_samples(network, task.card, task.data, samples, task.team.device)
 
 
 def _said(task: Task, logits: Floats, temperature: float) -> tuple[Floats, Floats]:
@@ -188,6 +199,9 @@ def _figures(
     member = task.card.member_index
     p, is_member = probability[:, member], task.data.labels.label[rows] == member
     found = member_metrics(p, is_member)
+    n_object = len(np.unique(rows))
+    if n_object < len(rows):
+        found["n_object"] = float(n_object)
     tells = error_correlation(p, p_err, is_member)
     if np.isfinite(tells):  # a card holds no figure that is not defined
         found["error_correlation"] = tells

@@ -27,8 +27,9 @@ def opened_log(path: Path | None, n_epoch: int, progress: Progress | None) -> It
     Parameters
     ----------
     path
-        The file; one that is there is replaced. A training that goes on writes again what was
-        done before. None in processes that do not lead: nothing is written or reported.
+        The file; one that is there is replaced when the first epoch is reported, so that a
+        training that is refused leaves it. A training that goes on writes again what was done
+        before. None in processes that do not lead: nothing is written or reported.
     n_epoch
         Epochs of all fits.
     progress
@@ -44,16 +45,18 @@ def opened_log(path: Path | None, n_epoch: int, progress: Progress | None) -> It
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w", newline="", encoding="utf-8")
+        file = path.open("a", newline="", encoding="utf-8")
     except OSError as error:
         raise RunError(f"{path} can't be written ({error.strerror}); change 'out'") from error
     n_done = 0
     with file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["fit", "epoch", "loss", "rate", "seconds"])
 
         def log(name: str, epoch: EpochReport) -> None:
             nonlocal n_done
+            if n_done == 0:
+                file.truncate(0)
+                writer.writerow(["fit", "epoch", "loss", "rate", "seconds"])
             n_done += 1
             loss, rate, seconds = f"{epoch.loss:.5f}", f"{epoch.rate:.3e}", f"{epoch.seconds:.1f}"
             writer.writerow([name, epoch.epoch, loss, rate, seconds])

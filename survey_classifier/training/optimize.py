@@ -54,8 +54,8 @@ def fit_network(
     """Return a network fitted to some samples, in ``eval`` mode, on the CPU.
 
     The same seed, samples and number of threads and processes give the same network on the CPU,
-    also after an interruption. Classes keep their natural shares: the probabilities are to be
-    those of this population.
+    also after an interruption. Classes are not balanced: probabilities are those of this
+    population, if its objects have equal weights; else of one that is made up as the weights say.
 
     Parameters
     ----------

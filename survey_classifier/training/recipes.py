@@ -15,6 +15,7 @@ from survey_classifier import __version__
 from survey_classifier.model.card import ModelCard, Stretch
 from survey_classifier.settings import Settings, expand_path, parse_settings
 from survey_classifier.training.fit_settings import FitSettings, NetworkSettings, SplitSettings
+from survey_classifier.training.hue import is_red_first
 from survey_classifier.training.inheritance import read_with_defaults
 
 __all__ = [
@@ -168,6 +169,11 @@ class Recipe(Settings):
             raise ValueError(
                 f"data of {data.table}: drop_red is for display images of {N_COLOR_PLANES} bands,"
                 f" got {len(self.stretch)} in {self.unit}; leave it out"
+            )
+        if data.drop_red and not is_red_first(self.stretch):
+            raise ValueError(
+                f"data of {data.table}: drop_red takes the first band of [stretch] for red, got"
+                f" {', '.join(self.stretch)}; list them from red to blue"
             )
 
     def path(self, text: str) -> Path:

@@ -18,6 +18,8 @@ from survey_classifier.catalog.tables import markdown_table, write_columns
 from survey_classifier.errors import ConfigError, RunError, RunMismatchError
 from survey_classifier.files import write_text
 from survey_classifier.run.cluster import Workers, open_workers
+from survey_classifier.sources.digest import table_digest
+from survey_classifier.training.recipes import read_recipe
 from survey_classifier.training.search_settings import (
     Choice,
     Range,
@@ -74,8 +76,10 @@ def search(path: Path, cluster: str | None = None, say: Say | None = None) -> Se
     ------
     ConfigError
         If the file, or its recipe, has a wrong key or value.
+    SourcesError
+        If a table of the recipe can't be read.
     RunMismatchError
-        If the folder holds a study of another recipe or other keys.
+        If the folder holds a study of another recipe, other tables or other keys.
     ClusterError
         If there is no such cluster.
     RunError
@@ -116,12 +120,18 @@ def _study(settings: SearchSettings) -> optuna.Study:
     # A sampler that began anew would draw the first trials again.
     study.sampler = optuna.samplers.TPESampler(seed=settings.seed + len(study.trials))
     said = settings.model_dump(mode="json", include={"objective", "fixed", "space"})
-    content = json.dumps(said, sort_keys=True) + settings.recipe_path.read_text(encoding="utf-8")
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
+    base = read_recipe(settings.recipe_path)
+    # As it stands, with what it takes from others, and what its tables hold.
+    known = [
+        json.dumps(said, sort_keys=True),
+        base.model_dump_json(exclude={"name", "description", "out", "extends"}),
+        *(table_digest(base.path(data.table)) for data in base.data),
+    ]
+    fingerprint = hashlib.sha256("\n".join(known).encode()).hexdigest()
     if study.user_attrs.setdefault(FINGERPRINT, fingerprint) != fingerprint:
         raise RunMismatchError(
-            f"{settings.out_folder} holds a study of another recipe, space or objective; choose"
-            " another 'out', or remove it"
+            f"{settings.out_folder} holds a study of another recipe, table, space or objective;"
+            " choose another 'out', or remove it"
         )
     study.set_user_attr(FINGERPRINT, fingerprint)
     return study
@@ -194,13 +204,20 @@ def _tell(
     values = ", ".join(f"{key} = {v}" for key, v in trial.params.items())
     with _quiet():
         if value is None or not np.isfinite(value):
-            reason = outcome.reason or f"its {settings.objective} is {value}"
+            reason = outcome.reason or _no_value(value, settings.objective)
             trial.set_user_attr(REASON, reason)
             study.tell(trial, state=TrialState.FAIL)
             say(f"trial {trial.number} ({values}) failed: {reason}")
             return
         study.tell(trial, value)
     say(f"trial {trial.number} ({values}): {settings.objective} {value:.4f}")
+
+
+def _no_value(value: float | None, objective: str) -> str:
+    """Say why there is nothing to compare."""
+    if value is None:
+        return f"it has no {objective} of objects that its first weights had not seen"
+    return f"its {objective} is {value}"
 
 
 def _objective(outcome: Outcome, name: str) -> float | None:

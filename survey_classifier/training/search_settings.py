@@ -19,6 +19,7 @@ from survey_classifier.settings import (
     parse_settings,
     read_settings,
 )
+from survey_classifier.training.fit_settings import Seed
 from survey_classifier.training.recipes import Recipe, read_recipe
 
 __all__ = ["Choice", "Range", "SearchSettings", "Value", "read_search", "trial_recipe"]
@@ -119,7 +120,7 @@ class SearchSettings(Settings):
     """Trials in all, with those of earlier calls."""
     objective: Annotated[str, BeforeValidator(_known)] = "auc"
     """Figure of the card, on objects not seen, that is to be best."""
-    seed: int = 0
+    seed: Seed = 0
     fixed: dict[str, Value] = Field(default_factory=dict)
     """Keys of the recipe, such as ``fit.epochs``, that all trials have."""
     space: Annotated[dict[str, Values], Field(min_length=1)]

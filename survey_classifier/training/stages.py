@@ -14,6 +14,7 @@ from survey_classifier.model.network import Network
 from survey_classifier.training.lessons import Lesson, from_labels, from_teachers, from_views
 from survey_classifier.training.optimize import Task
 from survey_classifier.training.samples import Samples
+from survey_classifier.training.start import without_head
 
 __all__ = ["Stage", "fit_in_stages"]
 
@@ -62,10 +63,10 @@ def _contrasted(task: Task, samples: Samples, fit: Stage) -> dict[str, torch.Ten
     first = replace(
         task,
         card=task.card.model_copy(update={"classes": axes}),
+        start=without_head(task.start),
         settings=settings.model_copy(
             update={"epochs": settings.contrast_epochs, "weight_power": 0.0}
         ),
     )
     network = fit(first, Samples.of(np.unique(samples.rows)), from_views, "-contrast")
-    weights = network.state_dict()
-    return {name: value for name, value in weights.items() if not name.startswith("head.")}
+    return without_head(network.state_dict())

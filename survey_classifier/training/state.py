@@ -35,7 +35,8 @@ class EpochReport:
     epoch: int
     """From 1."""
     loss: float
-    """Mean over the epoch's random views; in nats, but for the generalized cross entropy."""
+    """Mean over the epoch's random views, of several processes over those of the first; in nats,
+    but for the generalized cross entropy."""
     rate: float
     """Learning rate at its end."""
     seconds: float

@@ -1,24 +1,34 @@
 """Evaluations from end to end: of a small run, of a table, and of real scores."""
 
 import csv
+import json
 import re
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from survey_classifier.catalog.footer import PROVENANCE_KEY, Provenance
 from survey_classifier.catalog.tables import markdown_table
 from survey_classifier.cli import app
 from survey_classifier.errors import ConfigError, MosaicError, SourcesError
+from survey_classifier.images.frame import ImageFrame
 from survey_classifier.model.card import DataDigest
+from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
 from survey_classifier.run.classify import classify
 from survey_classifier.run.config import read_run
+from survey_classifier.run.score import ImageTable, score
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.training.evaluation.evaluate import evaluate
 from survey_classifier.training.evaluation.galleries import visible, worst_errors
 from survey_classifier.training.evaluation.pixels import Pixels
+from survey_classifier.training.evaluation.setting import _told
 from survey_classifier.training.evaluation.settings import read_truth_file
 from tests.conftest import REPOSITORY
 from tests.small_run import make, write_checkpoint, write_store
@@ -261,6 +271,59 @@ def test_scores_are_compared_with_others(finished, tmp_path):
     assert "Of out-run: The network was trained on objects of truth.csv" in page
     assert "| same | +0.0000 [+0.0000, +0.0000] |" in text
     assert "fewer-out-of-fold.csv | 3 |" in text
+
+
+def test_a_table_that_says_what_wrote_it_is_judged_as_its_run_is(finished, tmp_path):
+    folder, _ = finished
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    catalog = read_run(folder / "out-run" / "run.toml").catalog_path
+    seen = evaluate(catalog, truth, tmp_path / "judged", by=()).page.read_text()
+    assert "The network was trained on objects of truth.csv" in seen
+    # Elsewhere, with the footer alone, nobody knows that network.
+    shutil.copy(catalog, tmp_path / "catalog.parquet")
+    unseen = evaluate(tmp_path / "catalog.parquet", truth, tmp_path / "judged", by=())
+    assert "Whether the network had seen these objects is not known" in unseen.page.read_text()
+
+
+def test_a_table_that_was_scored_tells_what_its_network_was_trained_on(finished, tmp_path):
+    """Of 'score', where the checkpoint may lie anywhere."""
+    folder, _ = finished
+    table = tmp_path / "table.csv"
+    with table.open("w", newline="") as file:
+        rows = [(row["source_id"], f"{n}.png") for n, row in
+                enumerate(read_rows(folder / "truth.csv")[:40])]  # fmt: skip
+        csv.writer(file).writerows([("source_id", "thumb"), *rows])
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for _, name in rows:
+        pixels = rng.integers(0, 255, (61, 61, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / name)
+    digest = DataDigest(name="truth.csv", sha256=table_digest(folder / "truth.csv"), n=70)
+    bands, stretch = ("i", "r", "g"), {"softening": 0.1, "maximum": 1.0}
+    write_checkpoint(tmp_path / "net.safetensors", data=(digest,), bands=bands, unit="display",
+                     stretch=dict.fromkeys(bands, stretch))  # fmt: skip
+    frame = ImageFrame(bands, 0.1, (30.0, 30.0))
+    source = ImageTable(table, tmp_path / "images", "thumb")
+    score(str(tmp_path / "net.safetensors"), source, tmp_path / "scored.parquet", frame)
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    done = evaluate(tmp_path / "scored.parquet", truth, tmp_path / "judged", by=())
+    page = done.page.read_text()
+    assert "The network was trained on objects of truth.csv" in page
+    assert "objects that were trained on" in page
+
+
+def test_a_table_of_a_shipped_network_is_known_by_its_digest(real_data, tmp_path):
+    path = resolve_checkpoint("perseus-sdss", Path())
+    card = read_card(path)
+    origin = Provenance("0" * 64, "scored", card.name, file_digest(path), "", {}, "2026-01-01T00Z")
+    for name, known in (("same", origin), ("other", replace(origin, checkpoint_digest="1" * 64))):
+        footer = {PROVENANCE_KEY: json.dumps(asdict(known))}
+        columns = {"id": ["a"], "p_image": [0.5]}
+        table = pa.table(columns).replace_schema_metadata(footer)
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    assert _told(tmp_path / "same.parquet") == {data.sha256 for data in card.data}
+    assert table_digest(real_data / "perseus" / "pcc_dev.csv") in _told(tmp_path / "same.parquet")
+    assert _told(tmp_path / "other.parquet") is None
 
 
 def test_a_picture_leaves_out_what_it_has_no_room_for(finished, tmp_path):

@@ -11,6 +11,7 @@ from survey_classifier.training.evaluation.baselines import baselines
 from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.profiles import ring_means
 from survey_classifier.training.evaluation.truth import Truth
+from survey_classifier.training.split import SECOND_SAMPLE
 
 N = 240
 
@@ -81,6 +82,19 @@ def test_bright_objects_are_forecast_by_bright_ones_and_faint_ones_by_all():
     for name in plain:
         np.testing.assert_array_equal(found[name][bright], alone[name])
         np.testing.assert_array_equal(found[name][~bright], plain[name][~bright])
+
+
+def test_nothing_is_fitted_to_the_second_sample():
+    judged, profiles = sample()
+    judged = replace(judged, fold=np.where(judged.fold == 3, SECOND_SAMPLE, judged.fold))
+    flipped = np.where(judged.truth.is_member, "background", "cluster").astype(object)
+    classes = np.where(judged.is_second, flipped, judged.truth.true_class)
+    other = replace(judged, truth=replace(judged.truth, true_class=classes))
+    before, after = baselines(judged, profiles), baselines(other, profiles)
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    share = judged.truth.is_member[~judged.is_second].mean()
+    assert (before["majority"][judged.is_second] == share).all()
 
 
 def test_what_there_are_no_data_for_is_left_out():

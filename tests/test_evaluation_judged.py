@@ -17,6 +17,7 @@ from survey_classifier.sources.formats import table_columns
 from survey_classifier.training.evaluation.breakdown import KINDS, groups, regions
 from survey_classifier.training.evaluation.judged import join
 from survey_classifier.training.evaluation.scores import read_compared, read_scores
+from survey_classifier.training.evaluation.setting import setting_of
 from survey_classifier.training.evaluation.settings import parse_columns, read_truth_file
 from survey_classifier.training.evaluation.truth import read_truth
 
@@ -101,10 +102,14 @@ def test_objects_are_joined_by_id_and_each_is_judged_once(folder):
     assert found.n_unscored == {"cluster": 1, "background": 0, "star": 0}
 
 
-def test_where_only_the_later_row_of_an_object_has_a_score_it_is_that_one(folder):
+def test_where_only_the_later_row_of_an_object_has_a_score_the_class_is_of_the_first(folder):
     write(folder / "few.csv", ["id", "p_member"], [("p1", 0.8), ("s2", 0.1), ("s4", 0.3)])
     found, _ = judged(folder, scores="few.csv")
-    assert found.truth.object_id.tolist() == ["s2", "s4", "p1"]
+    assert found.truth.object_id.tolist() == ["s2", "s4", "s1"]
+    assert found.p["p_member"].tolist() == [0.1, 0.3, 0.8]
+    # By its spectrum it is a member, whatever the later table says; so is its magnitude.
+    assert found.truth.true_class.tolist() == ["background", "cluster", "cluster"]
+    assert found.truth.mag[2] == 16.0
     assert found.split == "unknown"
     assert found.n_unscored == {"cluster": 1, "background": 1, "star": 1}  # not s1: it is p1
 
@@ -209,6 +214,48 @@ def test_turned_copies_of_an_object_are_one_with_the_mean_score(folder):
     # One part of a random split has no folds that simple forecasts could be fitted to.
     assert found.split == "part"
     assert found.fold.tolist() == [0, 0, 1, 1]
+
+
+def second_sample(folder, *rows):
+    """Write scores of one part of a random split, and of a second sample."""
+    return write(folder / "second.csv", ["id", "fold", "p_member"], rows)
+
+
+def test_the_second_sample_is_no_fold(folder):
+    rows = [("s1", -1, 0.9), ("s2", -1, 0.2), ("s4", 0, 0.3), ("p2", 0, 0.7), ("p3", 0, 0.1)]
+    path = second_sample(folder, *rows)
+    found, file = judged(folder, scores=path.name)
+    assert found.split == "part"
+    assert found.truth.object_id.tolist() == ["s1", "s2", "s4", "p2", "p3"]
+    assert found.fold.tolist() == [-1, -1, 0, 1, 1]  # strips of the part alone
+    sets = {(g.by, g.name): np.flatnonzero(g.rows).tolist() for g in groups(found, file, KINDS)}
+    assert sets["set", "first sample"] == [2, 3, 4]
+    assert sets["set", "second sample"] == [0, 1]
+    assert ("fold", "-1") not in sets
+    said = setting_of([read_scores(path)], found, file).seen
+    assert "one part of the split; if it was leaky" in said
+    assert "of the second sample are of objects that no network was fitted to" in said
+
+
+def test_the_second_sample_of_folds_is_none_either(folder):
+    rows = [("s1", -1, 0.9), ("s2", 0, 0.2), ("p2", 1, 0.7), ("p3", 1, 0.1)]
+    found, _ = judged(folder, scores=second_sample(folder, *rows).name)
+    assert (found.split, found.fold.tolist()) == ("folds", [-1, 0, 1, 1])
+    rows = [(name, -1, p) for name, _, p in rows]
+    path = second_sample(folder, *rows)
+    found, file = judged(folder, scores=path.name)
+    assert (found.split, found.fold.tolist()) == ("second sample", [0, 0, 1, 1])
+    assert "no network was fitted to" in setting_of([read_scores(path)], found, file).seen
+
+
+def test_scores_of_networks_whose_first_weights_had_seen_the_objects_are_marked(folder):
+    rows = [("s1", 0, 0.9), ("s2", 0, 0.2), ("p2", 1, 0.7)]
+    path = write(folder / "begun.csv", ["id", "fold_seen", "p_member"], rows)
+    found, file = judged(folder, scores=path.name)
+    assert (found.split, found.fold.tolist()) == ("folds", [0, 0, 1])
+    setting = setting_of([read_scores(path)], found, file)
+    assert setting.is_optimistic
+    assert setting.seen.startswith("The networks began with weights that had seen these objects")
 
 
 def compared(folder, *names, match="id"):

@@ -6,9 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from survey_classifier.membership.skill import (
+    INTERVAL,
+    calibration_error,
+    honest_calibration_errors,
+)
 from survey_classifier.training.evaluation import measures, resampling
-from survey_classifier.training.evaluation.measures import COMPARED, MEASURES, Measures, curves
-from survey_classifier.training.evaluation.resampling import INTERVAL, Resampler
+from survey_classifier.training.evaluation.measures import (
+    COMPARED,
+    MEASURES,
+    N_BINS,
+    Measures,
+    curves,
+)
+from survey_classifier.training.evaluation.resampling import Resampler
+from survey_classifier.training.judging import figures
 
 
 def measure(forecasts, is_member, rows, resampler):
@@ -69,9 +81,68 @@ def test_the_interval_of_a_share_is_that_of_a_binomial():
 def test_the_interval_of_a_calibration_error_holds_it():
     rng = np.random.default_rng(1)
     p = rng.random(150)
-    figures = measure({"p": p}, rng.random(150) < p, np.ones(150, dtype=bool), Resampler(150))
-    error = figures["p"]["calibration_error"]
+    found = measure({"p": p}, rng.random(150) < p, np.ones(150, dtype=bool), Resampler(150))
+    error = found["p"]["calibration_error"]
     assert 0 <= error.low < error.value < error.high
+
+
+@pytest.mark.parametrize(("n", "sharpness"), [(247, 1.0), (247, 1.5), (247, 2.5), (1500, 1.25)])
+def test_intervals_of_calibration_errors_hold_the_true_one_as_often_as_they_say(n, sharpness):
+    """By simulation; with probabilities that are perfect, and that are too sure."""
+    rng = np.random.default_rng(n)
+
+    def drawn(size):
+        log_odds = rng.normal(-1, 2, size)
+        return 1 / (1 + np.exp(-sharpness * log_odds)), 1 / (1 + np.exp(-log_odds))
+
+    p, is_true = drawn(1_000_000)
+    bins = np.minimum((p * N_BINS).astype(int), N_BINS - 1)
+    true = np.abs(np.bincount(bins, p - is_true, N_BINS)).sum() / len(p)
+    true = 0.0 if sharpness == 1 else true
+    n_trial, n_held, n_judged = 80, 0, 0
+    for trial in range(n_trial):
+        p, chance = drawn(n)
+        is_member = rng.random(n) < chance
+        found = measure({"p": p}, is_member, np.ones(n, dtype=bool), Resampler(n, trial, 200))
+        error = found["p"]["calibration_error"]
+        assert error.low <= error.value <= error.high
+        n_held += error.low <= true <= error.high
+        _, low, high = figures(p, is_member)["calibration_error"] if trial < 20 else (0, 0, 0)
+        n_judged += trial < 20 and low - 1e-4 <= true <= high + 1e-4
+    assert n_held >= 0.9 * n_trial
+    assert n_judged >= 17  # of 20: there is one definition
+
+
+def test_honest_calibration_errors_are_those_of_drawn_truths():
+    p = np.random.default_rng(2).random(60)
+    one, other = np.random.default_rng(3), np.random.default_rng(3)
+    found = honest_calibration_errors(p, 5, one)
+    np.testing.assert_allclose(
+        found, [calibration_error(p, other.random(60) < p) for _ in range(5)]
+    )
+    assert np.isnan(honest_calibration_errors([], 2, one)).all()
+
+
+def test_an_interval_of_a_difference_of_calibration_errors_holds_the_true_one():
+    rng = np.random.default_rng(8)
+    n, n_held = 400, 0
+
+    def drawn(size):
+        log_odds = rng.normal(-1, 2, size)
+        return 1 / (1 + np.exp(-log_odds)), 1 / (1 + np.exp(-2 * log_odds))
+
+    chance, sure = drawn(1_000_000)
+    bins = np.minimum((sure * N_BINS).astype(int), N_BINS - 1)
+    true = np.abs(np.bincount(bins, sure - chance, N_BINS)).sum() / len(sure)
+    for trial in range(60):
+        chance, sure = drawn(n)
+        is_member = rng.random(n) < chance
+        everyone = np.ones(n, dtype=bool)
+        forecasts = {"honest": chance, "sure": sure}
+        found = Measures.of(forecasts, is_member, everyone, Resampler(n, trial, 200)).differences()
+        figure = found["sure"]["calibration_error"]
+        n_held += figure.low <= true <= figure.high
+    assert n_held >= 0.9 * 60
 
 
 def test_the_same_seed_gives_the_same_intervals_and_each_forecast_the_same_resamples():
@@ -106,9 +177,11 @@ def test_differences_are_those_of_the_same_resampled_objects():
         )
         assert figure.value == pytest.approx(value)
         draws = np.array(spread[key])
+        low, high = np.percentile(draws, INTERVAL)
         if key == "calibration_error":
-            draws += value - draws.mean()
-        np.testing.assert_allclose([figure.low, figure.high], np.percentile(draws, INTERVAL))
+            excess = draws.mean() - value  # taken off once and twice, whichever is farther
+            low, high = low - max(excess, 2 * excess), high - min(excess, 2 * excess)
+        np.testing.assert_allclose([figure.low, figure.high], [low, high])
 
 
 def test_the_same_scores_differ_by_nothing():

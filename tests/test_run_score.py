@@ -350,9 +350,9 @@ def test_real_thumbnails_and_the_mosaic_agree(
     rows.to_csv(tmp_path / "table.csv", index=False)
     frame = ImageFrame(("i", "r", "g"), 0.1, (99.3, 102.7))
     source = ImageTable(tmp_path / "table.csv", "thumb", folder / archive)
-    found = score("perseus-sdss", source, tmp_path / "scores.parquet", frame, device="cpu")
+    found = score("perseus", source, tmp_path / "scores.parquet", frame, device="cpu")
     assert found.n_by_status == {"classified": len(rows)}
-    scorer = TorchScorer.load(resolve_checkpoint("perseus-sdss", tmp_path), "cpu")
+    scorer = TorchScorer.load(resolve_checkpoint("perseus", tmp_path), "cpu")
     x, y = west.world_to_pixel(rows.ra.to_numpy(), rows.dec.to_numpy())
     size_px = cut_size_px(scorer.card, west.scale_arcsec)
     stamps = Stamps.join(

@@ -14,20 +14,26 @@ from scipy import stats
 from survey_classifier.errors import RunError
 
 __all__ = [
+    "INTERVAL",
     "LEAST_PROBABILITY",
     "Confusion",
     "Reliability",
     "average_precision",
     "brier_score",
     "calibration_error",
+    "calibration_interval",
     "confusion",
     "error_correlation",
+    "honest_calibration_errors",
     "log_loss",
     "reliability",
     "roc_area",
 ]
 
 Floats = npt.NDArray[np.float64]
+
+INTERVAL = (2.5, 97.5)
+"""Percentiles of an interval."""
 
 LEAST_PROBABILITY = 1e-6
 """Of the truth, in a log loss. Tables of scores often have six digits: what is 0 in them is not
@@ -149,6 +155,80 @@ def calibration_error(p: npt.ArrayLike, is_member: npt.ArrayLike, n_bins: int = 
     if not len(bins.n):
         return float("nan")
     return float((bins.n * np.abs(bins.mean_p - bins.member_share)).sum() / bins.n.sum())
+
+
+def honest_calibration_errors(
+    p: npt.ArrayLike, n_draws: int, rng: np.random.Generator, n_bins: int = 15
+) -> Floats:
+    """Return the calibration errors that perfect probabilities of so few sources would show.
+
+    Parameters
+    ----------
+    p
+        Probabilities, shape ``(n,)``.
+    n_draws
+        How often truths are drawn with the very probabilities claimed.
+    rng
+        Draws them.
+    n_bins
+        As in `calibration_error`.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(n_draws,)``; NaN for no source.
+
+    Raises
+    ------
+    RunError
+        As `confusion`.
+    """
+    probability, _ = _checked(p, np.zeros(np.shape(p), dtype=np.bool_))
+    n = len(probability)
+    if not n:
+        return np.full(n_draws, np.nan)
+    in_bin = np.eye(n_bins)[np.minimum((probability * n_bins).astype(np.int64), n_bins - 1)]
+    errors = np.empty(n_draws)
+    for draw in range(n_draws):
+        errors[draw] = np.abs((probability - (rng.random(n) < probability)) @ in_bin).sum() / n
+    return errors
+
+
+def calibration_interval(
+    value: float, resampled: Floats, honest: Floats | None = None
+) -> tuple[float, float]:
+    """Return the 95 % interval of a calibration error, or of a difference of two.
+
+    Noise alone makes the calibration error of few sources large, and the resamples of the
+    bootstrap larger still, by about as much again: their percentiles would hold the true one too
+    seldom, and never a true 0. They are moved down, the upper end by what the resamples have too
+    much, the lower end by twice that, the bias of the value itself taken off as well. And where
+    perfect probabilities would show as much, the interval begins at 0.
+
+    Parameters
+    ----------
+    value
+        Of the sources.
+    resampled
+        Of resamples of them, NaN where they do not define it, shape ``(resample,)``.
+    honest
+        From `honest_calibration_errors`; None for a difference.
+
+    Returns
+    -------
+    tuple
+        Its ends, NaN where no resample defines it.
+    """
+    known = resampled[np.isfinite(resampled)]
+    if not len(known):
+        return float("nan"), float("nan")
+    shift = value - float(known.mean())
+    low, high = np.percentile(known, INTERVAL)
+    low, high = float(low) + min(shift, 2 * shift), float(high) + max(shift, 2 * shift)
+    if honest is None:
+        return low, high
+    is_chance = value <= np.percentile(honest, INTERVAL[1])
+    return 0.0 if is_chance else max(low, 0.0), high
 
 
 def brier_score(p: npt.ArrayLike, is_member: npt.ArrayLike) -> float:

@@ -222,6 +222,7 @@ def _provenance(
         "name_column": source.name_column,
         "images": source.images.name,
         "checkpoint": card.name,
+        "trained_on": sorted({data.sha256 for data in card.data}),
         "frame": said,
     }
     content = [configuration, checkpoint_digest, images_digest]

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from survey_classifier.membership.skill import brier_score, calibration_error, roc_area
+from survey_classifier.membership.skill import (
+    INTERVAL,
+    brier_score,
+    calibration_error,
+    calibration_interval,
+    honest_calibration_errors,
+    roc_area,
+)
 
 __all__ = ["PURITY_CUTS", "figures"]
 
@@ -21,8 +28,6 @@ Figure = int | float | list[float] | list[dict[str, float]]
 PURITY_CUTS = (0.5, 0.8, 0.95)
 """Probabilities above which claimed and measured purity are compared."""
 N_RESAMPLE = 400
-INTERVAL = (2.5, 97.5)
-"""Percentiles of an interval."""
 SEED = 0
 N_DIGITS = 4
 
@@ -30,8 +35,8 @@ N_DIGITS = 4
 def figures(p: Floats, is_member: Bools) -> dict[str, Figure]:
     """Return the figures of some objects, each with its 95 % interval: [value, low, high].
 
-    The intervals are percentiles of the bootstrap over objects (Efron 1979). The calibration
-    error of few objects is never 0: ``calibration_error_if_honest`` is its mean when the labels
+    The intervals are percentiles of the bootstrap over objects (Efron 1979), that of the calibration
+    error as `calibration_interval` says. That of few objects is never 0: ``calibration_error_if_honest`` is its mean when the labels
     are drawn with the very probabilities claimed, what a perfect forecast of this size would
     show. Purities have the interval of Jeffreys (Brown, Cai & DasGupta 2001).
 
@@ -51,12 +56,15 @@ def figures(p: Floats, is_member: Bools) -> dict[str, Figure]:
         "brier": brier_score,
     }
     found: dict[str, Figure] = {"n": len(p), "n_member": int(is_member.sum())}
+    honest = honest_calibration_errors(p, N_RESAMPLE, rng)
     for name, measure in measures.items():
         spread = np.array([measure(p[rows], is_member[rows]) for rows in drawn])
         spread = spread[np.isfinite(spread)]
         ends = np.percentile(spread, INTERVAL) if len(spread) else np.full(2, np.nan)
-        found[name] = _rounded([measure(p, is_member), *ends])
-    honest = [calibration_error(p, rng.random(len(p)) < p) for _ in range(N_RESAMPLE)]
+        value = measure(p, is_member)
+        if name == "calibration_error":
+            ends = np.array(calibration_interval(value, spread, honest))
+        found[name] = _rounded([value, *ends])
     found["calibration_error_if_honest"] = round(float(np.mean(honest)), N_DIGITS)
     found["purity"] = [_purity(p, is_member, cut) for cut in PURITY_CUTS]
     return found

@@ -26,17 +26,15 @@ from survey_classifier.training.fit_settings import SplitSettings
 from survey_classifier.training.novelty import fit_novelty, unseen_distances
 from survey_classifier.training.optimize import Task
 from survey_classifier.training.samples import Samples
-from survey_classifier.training.split import random_parts, strip_folds
+from survey_classifier.training.split import SECOND_SAMPLE, random_parts, strip_folds
 
-__all__ = ["SECOND_SAMPLE", "Judged", "by_folds", "by_parts"]
+__all__ = ["Judged", "by_folds", "by_parts"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 Fit = Callable[[Samples, str], Network]
 """Fits a network to samples; the name tells one fit of a training from the others."""
 
-SECOND_SAMPLE = -1
-"""Stands for a fold where objects with ``use = "test"`` are listed."""
 FITTED, VALIDATION, TEST = range(3)
 
 

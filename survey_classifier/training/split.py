@@ -12,9 +12,12 @@ import numpy.typing as npt
 from survey_classifier.errors import SourcesError
 from survey_classifier.sources.sky import object_groups
 
-__all__ = ["random_parts", "strip_folds"]
+__all__ = ["SECOND_SAMPLE", "random_parts", "strip_folds"]
 
 FloatArray = npt.NDArray[np.float64]
+
+SECOND_SAMPLE = -1
+"""Stands for a fold where objects with ``use = "test"`` are: no network is fitted to them."""
 
 
 def strip_folds(

@@ -1,8 +1,9 @@
 """Four simple forecasts, fitted on the same split as the scores that they are put beside.
 
 Owns the four. Does not own the split (``judged``), photometry (``truth``) nor profiles
-(``profiles``). Each object is forecast by a fit to the other folds; a bright one, where the truth
-says what is bright, by a fit to their bright objects, as the many faint ones would drown them.
+(``profiles``). Each object is forecast by a fit to the other folds, never to the second sample; a
+bright one, where the truth says what is bright, by a fit to their bright objects, as the many faint
+ones would drown them.
 """
 
 import numpy as np
@@ -80,7 +81,8 @@ def _out_of_fold(
     for fold in np.unique(judged.fold):
         # The bright ones are forecast by the first fit, too, and again by the second.
         for kind in (everyone,) if bright.all() else (everyone, bright):
-            held, seen = kind & (judged.fold == fold), kind & (judged.fold != fold)
+            held = kind & (judged.fold == fold)
+            seen = kind & (judged.fold != fold) & ~judged.is_second
             if held.any():
                 p[held] = _fitted(judged.truth.is_member, features, classifier, seen, held)
     return p

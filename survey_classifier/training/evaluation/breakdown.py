@@ -23,7 +23,8 @@ Bools = npt.NDArray[np.bool_]
 
 REGIONS = ("red_shoulder", "red_sequence", "green_valley", "blue_cloud")
 KINDS = ("class", "region", "mag", "region-mag", "table", "fold")
-"""What ``--by`` may name; the sets ``all``, ``galaxies`` and ``bright`` are always judged."""
+"""What ``--by`` may name; the sets ``all``, ``galaxies``, ``bright`` and, where there is a second
+sample, each sample are always judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def groups(judged: Judged, file: TruthFile, by: Sequence[str]) -> list[Group]:
 def _sets(judged: Judged) -> Iterator[tuple[str, Bools]]:
     """Yield the sets that are always judged; each only where it differs from those before."""
     everyone = np.ones(len(judged), dtype=np.bool_)
+    second = judged.is_second
     galaxies = judged.truth.true_class != CLASSES[2]
     bright = judged.truth.is_bright
     yield "all", everyone
@@ -90,6 +92,9 @@ def _sets(judged: Judged) -> Iterator[tuple[str, Bools]]:
         yield "bright", bright
         if not galaxies[bright].all():
             yield "bright galaxies", bright & galaxies
+    if second.any():
+        yield "first sample", ~second
+        yield "second sample", second
 
 
 def _split(judged: Judged, file: TruthFile, kind: str) -> Iterator[tuple[str, Bools]]:
@@ -111,7 +116,10 @@ def _split(judged: Judged, file: TruthFile, kind: str) -> Iterator[tuple[str, Bo
         if len(file.data) > 1:
             yield from _tables(judged, file)
     else:
-        yield from ((str(number), judged.fold == number) for number in np.unique(judged.fold))
+        yield from (
+            (str(number), judged.fold == number)
+            for number in np.unique(judged.fold[~judged.is_second])
+        )
 
 
 def _tables(judged: Judged, file: TruthFile) -> Iterator[tuple[str, Bools]]:

@@ -22,15 +22,16 @@ from survey_classifier.sources.sky import (
 from survey_classifier.training.evaluation.scores import Claim, Scores
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES, Truth
-from survey_classifier.training.split import strip_folds
+from survey_classifier.training.split import SECOND_SAMPLE, strip_folds
 
-__all__ = ["Judged", "Match", "join"]
+__all__ = ["Judged", "Match", "Split", "join", "split_of"]
 
 Floats = npt.NDArray[np.float64]
 Match = Literal["id", "position"]
-Split = Literal["folds", "part", "unknown"]
+Split = Literal["folds", "part", "second sample", "unknown"]
 """``folds``: each score is of a network that had not seen the object's fold. ``part``: all are of
-one part of the objects."""
+one part of the objects. ``second sample``: all are of that. In the first two there may be objects
+of a second sample, too, that no network was fitted to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Judged:
     claims: dict[str, Claim]
     """Errors that the tables claim, by the name of what they are errors of."""
     fold: npt.NDArray[np.int64]
-    """Part of the sky, for what is fitted beside the scores."""
+    """Part of the sky, for what is fitted beside the scores; `SECOND_SAMPLE` where an object is of
+    that, to which nothing is fitted."""
     split: Split
     """What the scores' table says of their split."""
     n_unscored: dict[str, int]
@@ -57,14 +59,19 @@ class Judged:
     def __len__(self) -> int:
         return len(self.truth)
 
+    @property
+    def is_second(self) -> npt.NDArray[np.bool_]:
+        """Whether each object is of the second sample, shape ``(n,)``."""
+        return np.asarray(self.fold == SECOND_SAMPLE, dtype=np.bool_)
+
 
 def join(
     truth: Truth, scores: Scores, file: TruthFile, match: Match, others: Sequence[Scores] = ()
 ) -> Judged:
     """Return the objects that are in all, each once.
 
-    Of rows within 2 arcsec of each other, which are one object, the first with a score is kept.
-    Another table may have it under the name of another of these rows.
+    Of rows within 2 arcsec of each other, which are one object, the first says what it is, and the
+    first with a score says that. Another table may have it under the name of another of these rows.
 
     Parameters
     ----------
@@ -98,7 +105,7 @@ def join(
             "compare tables of the same objects"
         )
     kept = first[shared]
-    found = truth.take(kept)
+    found = truth.take(_rows_of(group[kept], group, np.arange(len(truth))))
     n_member = int(found.is_member.sum())
     if n_member in (0, len(found)):
         what = "no member" if n_member == 0 else "members only"
@@ -138,7 +145,7 @@ def _scored_rows(
 def _rows_of(
     wanted: npt.NDArray[np.int64], group: npt.NDArray[np.int64], row: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.intp]:
-    """Return the first row of a score of each wanted group, -1 where it has none."""
+    """Return the first known row of each wanted group, -1 where it has none."""
     first = _first_of_each(group, row >= 0)
     row_of_group = np.full(int(group.max()) + 1, -1, dtype=np.intp)
     row_of_group[group[first]] = row[first]
@@ -149,11 +156,30 @@ def _folds(
     truth: Truth, scores: Scores, rows: npt.NDArray[np.intp], file: TruthFile
 ) -> tuple[npt.NDArray[np.int64], Split]:
     """Return the fold of each object: the scores' own, or else a strip of the sky."""
-    if scores.fold is None:
-        return _strips(truth, file), "unknown"
-    fold = scores.fold[rows]
-    # With one part only, nothing would be left to fit what is put beside the scores.
-    return (fold, "folds") if len(np.unique(fold)) > 1 else (_strips(truth, file), "part")
+    fold = None if scores.fold is None else scores.fold[rows]
+    split = split_of(fold)
+    if fold is None or split == "second sample":
+        return _strips(truth, file), split
+    if split == "part":
+        # Within one part, nothing would be left to fit what is put beside the scores.
+        inside = np.flatnonzero(fold != SECOND_SAMPLE)
+        fold = fold.copy()
+        fold[inside] = _strips(truth.take(inside), file)
+    return fold, split
+
+
+def split_of(fold: npt.NDArray[np.int64] | None) -> Split:
+    """Return what folds say of a split.
+
+    Parameters
+    ----------
+    fold
+        Fold of each object, `SECOND_SAMPLE` where it is in none; None where a table has none.
+    """
+    if fold is None:
+        return "unknown"
+    n_fold = len(np.unique(fold[fold != SECOND_SAMPLE]))
+    return "folds" if n_fold > 1 else "part" if n_fold else "second sample"
 
 
 def _rows_by_id(truth: Truth, scores: Scores) -> npt.NDArray[np.intp]:

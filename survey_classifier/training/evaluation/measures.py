@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from survey_classifier.membership.skill import (
+    INTERVAL,
     LEAST_PROBABILITY,
     average_precision,
     brier_score,
     calibration_error,
+    calibration_interval,
     confusion,
+    honest_calibration_errors,
     log_loss,
     roc_area,
 )
 from survey_classifier.training.evaluation.resampling import (
-    INTERVAL,
     Figure,
     Resampler,
     figure_of,
@@ -36,6 +38,8 @@ Bools = npt.NDArray[np.bool_]
 
 N_BINS = 15
 """Bins of the calibration error."""
+N_HONEST = 400
+"""Truths that are drawn for the calibration errors of perfect probabilities."""
 THRESHOLD = 0.5
 """Least probability that is called a member."""
 CURVE = np.linspace(0, 1, 101)
@@ -51,6 +55,8 @@ class Measures:
     without a member, is NaN."""
     resampled: dict[str, dict[str, Floats]]
     """The same of each resample, shape ``(resample,)``."""
+    honest: dict[str, Floats]
+    """By forecast calibration errors that it would show if it were perfect, ``(draw,)``."""
 
     @classmethod
     def of(
@@ -84,26 +90,35 @@ class Measures:
                 name: {key: np.concatenate([part[key] for part in found]) for key in MEASURES}
                 for name, found in parts.items()
             },
+            {
+                name: honest_calibration_errors(
+                    p[rows], N_HONEST, np.random.default_rng(resampler.seed), N_BINS
+                )
+                for name, p in forecasts.items()
+            },
         )
 
     def figures(self) -> dict[str, dict[str, Figure]]:
         """Return the figures with their intervals.
 
-        A calibration error is raised by the noise of a resample on top of that of the objects:
-        its resamples are moved to have the figure itself as their mean, but not below 0.
+        That of a calibration error is of its own kind, see `calibration_interval`.
         """
-        return {
-            name: {
-                key: _figure(key, value, self.resampled[name][key]) for key, value in values.items()
-            }
-            for name, values in self.value.items()
+        found = {
+            name: {key: figure_of(value, self.resampled[name][key]) for key, value in of.items()}
+            for name, of in self.value.items()
         }
+        for name, figures in found.items():
+            key = "calibration_error"
+            figures[key] = _calibration(
+                figures[key].value, self.resampled[name][key], self.honest[name]
+            )
+        return found
 
     def differences(self) -> dict[str, dict[str, Figure]]:
         """Return the figures of `COMPARED` of each other forecast less those of the first.
 
         The intervals are of the differences in each resample, so what the two forecasts have in
-        common does not widen them. Those of calibration errors are moved as in `figures`.
+        common does not widen them. Those of calibration errors are as in `figures`.
         """
         first, *others = self.value
         return {
@@ -119,22 +134,15 @@ class Measures:
         }
 
 
-def _figure(key: str, value: float, resampled: Floats) -> Figure:
-    """Return a figure and its interval."""
-    moved = _moved(value, resampled) if key == "calibration_error" else resampled
-    return figure_of(value, np.maximum(moved, 0))
-
-
 def _difference(key: str, value: float, resampled: Floats) -> Figure:
     """Return a difference and its interval."""
-    moved = _moved(value, resampled) if key == "calibration_error" else resampled
-    return figure_of(value, moved)
+    is_calibration = key == "calibration_error"
+    return _calibration(value, resampled) if is_calibration else figure_of(value, resampled)
 
 
-def _moved(value: float, resampled: Floats) -> Floats:
-    """Return the values of resamples with that of the objects as their mean."""
-    known = resampled[np.isfinite(resampled)]
-    return resampled + (value - known.mean()) if len(known) else resampled
+def _calibration(value: float, resampled: Floats, honest: Floats | None = None) -> Figure:
+    """Return a calibration error, or a difference of two, and its interval."""
+    return Figure(value, *calibration_interval(value, resampled, honest))
 
 
 def _f1(p: Floats, is_member: Bools) -> float:

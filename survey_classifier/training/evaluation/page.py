@@ -196,7 +196,9 @@ def _curves(results: Results, pictures: Pictures) -> Iterator[Html]:
         pictures.reliability,
         "Share of members against the probability claimed",
         f"Reliability in {N_BINS} bins; below, how many objects each has. ECE of {results.first}: "
-        f"{said(error)}; that of perfect probabilities of as many objects would be {honest:.3f}.",
+        f"{said(error)}; that of perfect probabilities of as many objects would be {honest:.3f}. "
+        "Noise makes it larger than it is: that is taken off the interval, which begins at 0 where "
+        "perfect probabilities would show as much.",
     )
     confusion = html.figure(
         pictures.confusion,
@@ -263,11 +265,12 @@ def _how_many(found: Gallery) -> str:
 
 def _judged(results: Results, setting: Setting) -> Iterator[Html]:
     """Yield what was compared with what, and what was left out."""
-    lost = results.judged.n_unscored
+    judged = results.judged
+    lost = judged.n_unscored
     without = ", ".join(f"{n} {name}" for name, n in lost.items() if n) or "none"
-    counts = {name: int((results.judged.truth.true_class == name).sum()) for name in CLASSES}
+    counts = {name: int((judged.truth.true_class == name).sum()) for name in CLASSES}
     others = [
-        (f"compared with {name}", f"{path}, which lacks {results.judged.n_lacking[name]:,} objects")
+        (f"compared with {name}", f"{path}, which lacks {judged.n_lacking[name]:,} objects")
         for name, path in setting.others.items()
     ]
     yield html.facts(
@@ -278,6 +281,7 @@ def _judged(results: Results, setting: Setting) -> Iterator[Html]:
             ("truth", setting.truth),
             ("objects judged", ", ".join(f"{n:,} {name}" for name, n in counts.items())),
             ("objects of known class without a score", without),
-            ("parts of the sky", len(np.unique(results.judged.fold))),
+            ("parts of the sky", len(np.unique(judged.fold[~judged.is_second]))),
+            ("objects of the second sample", f"{int(judged.is_second.sum()):,}"),
         ],
     )

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["INTERVAL", "N_RESAMPLES", "Figure", "Resampler", "figure_of", "share"]
+from survey_classifier.membership.skill import INTERVAL
+
+__all__ = ["N_RESAMPLES", "Figure", "Resampler", "figure_of", "share"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 N_RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)
-"""Percentiles of an interval."""
 CELLS_AT_ONCE = 2_000_000
 """Resamples times objects held in memory together."""
 

@@ -15,14 +15,20 @@ import numpy.typing as npt
 from survey_classifier.membership.skill import (
     Confusion,
     Reliability,
-    calibration_error,
     confusion,
+    honest_calibration_errors,
     reliability,
 )
 from survey_classifier.training.evaluation.breakdown import Group, groups
 from survey_classifier.training.evaluation.claims import ClaimsTest, Fifth, fifths, judge_claims
 from survey_classifier.training.evaluation.judged import Judged
-from survey_classifier.training.evaluation.measures import N_BINS, THRESHOLD, Measures, curves
+from survey_classifier.training.evaluation.measures import (
+    N_BINS,
+    N_HONEST,
+    THRESHOLD,
+    Measures,
+    curves,
+)
 from survey_classifier.training.evaluation.resampling import Figure, Resampler
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES
@@ -34,8 +40,6 @@ LARGE = ("set", "table")
 """Kinds of sets in which forecasts are compared, and claimed errors held against true ones."""
 N_DRAWN = 8
 """Forecasts in one picture."""
-N_DRAWS = 200
-"""Truths that are drawn for the calibration error of honest probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +179,7 @@ class Results:
     @cached_property
     def honest_calibration_error(self) -> float:
         """The mean calibration error of the first score, were its probabilities the truth's."""
-        p = self.forecasts[self.first]
         rng = np.random.default_rng(0)
         return float(
-            np.mean([calibration_error(p, rng.random(len(p)) < p, N_BINS) for _ in range(N_DRAWS)])
+            honest_calibration_errors(self.forecasts[self.first], N_HONEST, rng, N_BINS).mean()
         )

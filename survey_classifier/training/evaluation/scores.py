@@ -29,6 +29,8 @@ ID_NAMES = ("source_id", "id")
 P_NAMES = ("p_member", "p_image")
 CLAIMS = {"p_err": "p_member", "p_image_err": "p_image"}
 """Columns of claimed errors, of ``train`` and of a network's scores, and of what they are."""
+FOLD_NAMES = ("fold", "fold_seen")
+"""Columns of folds of ``train``; the second where its first weights had seen the objects."""
 TRAINED = "-out-of-fold"
 """End of the name of a table that ``train`` writes."""
 MAGNITUDE = "mag_"
@@ -68,7 +70,10 @@ class Scores:
     p: dict[str, Floats]
     """Probabilities of membership by column; NaN = not scored."""
     fold: npt.NDArray[np.int64] | None
-    """Part of the sky that the network had not seen, None where scores are not out of fold."""
+    """Part of the sky that the network had not seen, or `SECOND_SAMPLE`; None where scores are not
+    out of fold."""
+    start_had_seen: bool
+    """Whether the network began with weights that had seen what it is scored on."""
     mag: Floats
     delta_rs: Floats
     delta_rs_err: Floats
@@ -111,13 +116,14 @@ def read_scores(path: Path, id_name: str | None = None, p_names: Sequence[str] =
         for name in names
         if name.startswith(MAGNITUDE) and not name.startswith(UNLIKE_MAGNITUDES)
     ]
-    optional = ["ra", "dec", "fold", "r0", "delta_rs", "delta_rs_err"]
+    optional = ["ra", "dec", *FOLD_NAMES, "r0", "delta_rs", "delta_rs_err"]
     there = [name for name in optional if name in names]
     claimed = [(err, of) for err, of in CLAIMS.items() if {err, of} <= set(names)][:1]
     magnitudes = [f"{MAGNITUDE}{band}" for band in bands]
     pairs = [name for pair in claimed for name in pair]
     table = read_table(file, [ids, *probabilities, *there, *magnitudes, *pairs])
     column = {name: table.numbers(name) for name in there}
+    folds = next((column[name] for name in FOLD_NAMES if name in there), None)
     unknown = np.full(len(table), np.nan)
     found = Scores(
         path.stem.removesuffix(TRAINED) if run is None else path.resolve().name,
@@ -128,7 +134,8 @@ def read_scores(path: Path, id_name: str | None = None, p_names: Sequence[str] =
         table.angles_deg("ra") if "ra" in there else unknown,
         table.angles_deg("dec") if "dec" in there else unknown,
         {name: _probability(table, name) for name in probabilities},
-        _folds(file, column["fold"]) if "fold" in there else None,
+        None if folds is None else _folds(file, folds),
+        FOLD_NAMES[1] in there,
         column.get("r0", unknown),
         column.get("delta_rs", unknown),
         column.get("delta_rs_err", unknown),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from survey_classifier.membership.skill import error_correlation
+from survey_classifier.membership.skill import error_correlation, error_correlation_alike
 from survey_classifier.training.evaluation import claims
 from survey_classifier.training.evaluation.breakdown import Group
 from survey_classifier.training.evaluation.claims import fifths, judge_claims
@@ -85,6 +85,8 @@ def test_the_plain_correlation_is_that_of_a_card():
     found = correlated(p, p_err, is_member)
     assert found.n == 400 - 58
     assert found.correlation.value == pytest.approx(error_correlation(p, p_err, is_member))
+    alike = error_correlation_alike(p, p_err, is_member)
+    assert found.correlation_alike.value == pytest.approx(alike)
     assert found.correlation.low < found.correlation.value < found.correlation.high
     known = np.isfinite(p_err)
     assert found.n_wrong == ((p >= 0.5) != is_member)[known].sum()

@@ -9,6 +9,7 @@ from survey_classifier.membership.skill import (
     average_precision,
     calibration_error,
     error_correlation,
+    error_correlation_alike,
 )
 from survey_classifier.training.evaluate import fit_temperature, member_metrics
 
@@ -84,3 +85,16 @@ def test_an_error_that_grows_with_the_mistake_is_correlated() -> None:
     assert error_correlation(p, some, truth) == pytest.approx(want)
     for nothing in (np.full(len(p), np.nan), np.full(len(p), 0.1)):
         assert np.isnan(error_correlation(p, nothing, truth))
+        assert np.isnan(error_correlation_alike(p, nothing, truth))
+
+
+def test_an_error_that_grows_with_doubt_alone_tells_nothing_at_like_certainty() -> None:
+    p, truth = scores(6, 4000)
+    rng = np.random.default_rng(6)
+    of_doubt = p * (1 - p) * rng.uniform(0.8, 1.2, len(p))
+    assert error_correlation(p, of_doubt, truth) > 0.3
+    assert abs(error_correlation_alike(p, of_doubt, truth)) < 0.05
+    assert error_correlation_alike(p, of_doubt + 0.1 * np.abs(p - truth), truth) > 0.2
+    some = np.where(np.arange(len(p)) < 50, of_doubt, np.nan)
+    want = error_correlation_alike(p[:50], of_doubt[:50], truth[:50])
+    assert error_correlation_alike(p, some, truth) == want

@@ -17,7 +17,7 @@ from survey_classifier.errors import (
     RunError,
     SourcesError,
 )
-from survey_classifier.membership.skill import error_correlation
+from survey_classifier.membership.skill import error_correlation, error_correlation_alike
 from survey_classifier.model.checkpoint import file_digest, load_network, read_card
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.training import dataset, fit, judgment
@@ -163,6 +163,8 @@ def test_errors_are_those_that_a_run_would_give(
     truth = np.array([row["class"] == "member" for row in rows])
     found = error_correlation(p, p_err, truth)
     assert card.metrics["error_correlation_out_of_fold"] == pytest.approx(found, abs=0.01)
+    found = error_correlation_alike(p, p_err, truth)
+    assert card.metrics["error_correlation_alike_out_of_fold"] == pytest.approx(found, abs=0.03)
 
 
 def test_the_same_recipe_gives_the_same_checkpoint(recipe_path: Path) -> None:

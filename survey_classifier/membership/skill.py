@@ -22,9 +22,12 @@ __all__ = [
     "brier_score",
     "calibration_error",
     "calibration_interval",
+    "calibration_noise",
     "confusion",
     "error_correlation",
+    "error_correlation_alike",
     "honest_calibration_errors",
+    "like_certainty",
     "log_loss",
     "reliability",
     "roc_area",
@@ -32,6 +35,13 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
+CELLS_AT_ONCE = 2_000_000
+"""Draws times sources held in memory together."""
+MAX_ALIKE = 25
+"""Most objects of like certainty: neighbors in the distance of their p from one half."""
+MIN_ALIKE = 5
+MIN_GROUPS = 40
+"""Of few objects there are as many such groups, unless they would be of less than five."""
 INTERVAL = (2.5, 97.5)
 """Percentiles of an interval."""
 
@@ -188,22 +198,41 @@ def honest_calibration_errors(
     if not n:
         return np.full(n_draws, np.nan)
     in_bin = np.eye(n_bins)[np.minimum((probability * n_bins).astype(np.int64), n_bins - 1)]
-    errors = np.empty(n_draws)
-    for draw in range(n_draws):
-        errors[draw] = np.abs((probability - (rng.random(n) < probability)) @ in_bin).sum() / n
-    return errors
+    claimed = probability @ in_bin
+    step = max(1, CELLS_AT_ONCE // n)
+    drawn = [
+        (rng.random((min(step, n_draws - start), n)) < probability).astype(np.float64) @ in_bin
+        for start in range(0, n_draws, step)
+    ]
+    return np.asarray(np.abs(claimed - np.concatenate(drawn)).sum(axis=1) / n)
 
 
-def calibration_interval(
-    value: float, resampled: Floats, honest: Floats | None = None
-) -> tuple[float, float]:
-    """Return the 95 % interval of a calibration error, or of a difference of two.
+def calibration_noise(value: float, honest: Floats) -> float:
+    """Return how much of a calibration error is noise, as far as that can be told.
 
-    Noise alone makes the calibration error of few sources large, and the resamples of the
-    bootstrap larger still, by about as much again: their percentiles would hold the true one too
-    seldom, and never a true 0. They are moved down, the upper end by what the resamples have too
-    much, the lower end by twice that, the bias of the value itself taken off as well. And where
-    perfect probabilities would show as much, the interval begins at 0.
+    All of it where perfect probabilities would often show as much; else as if noise and the true
+    one added up in square.
+
+    Parameters
+    ----------
+    value
+        The calibration error.
+    honest
+        From `honest_calibration_errors`.
+    """
+    if value <= np.percentile(honest, INTERVAL[1]):
+        return value
+    return value - float(np.sqrt(value**2 - honest.mean() ** 2))
+
+
+def calibration_interval(value: float, resampled: Floats, honest: Floats) -> tuple[float, float]:
+    """Return the 95 % interval of a calibration error.
+
+    Noise makes the calibration error of few sources larger than it is, and that of resamples
+    larger still: percentiles of the bootstrap hardly ever hold a true 0. So the interval begins
+    where the error is less by what perfect probabilities would at most show, and ends where the
+    resamples do that are moved to have the error itself as their mean. It holds the true one in at
+    least 95 % of cases, in more than that where the error is large.
 
     Parameters
     ----------
@@ -212,7 +241,7 @@ def calibration_interval(
     resampled
         Of resamples of them, NaN where they do not define it, shape ``(resample,)``.
     honest
-        From `honest_calibration_errors`; None for a difference.
+        From `honest_calibration_errors`.
 
     Returns
     -------
@@ -222,13 +251,9 @@ def calibration_interval(
     known = resampled[np.isfinite(resampled)]
     if not len(known):
         return float("nan"), float("nan")
-    shift = value - float(known.mean())
-    low, high = np.percentile(known, INTERVAL)
-    low, high = float(low) + min(shift, 2 * shift), float(high) + max(shift, 2 * shift)
-    if honest is None:
-        return low, high
-    is_chance = value <= np.percentile(honest, INTERVAL[1])
-    return 0.0 if is_chance else max(low, 0.0), high
+    low = value - float(np.percentile(honest, INTERVAL[1]))
+    high = value + float(np.percentile(known, INTERVAL[1]) - known.mean())
+    return max(low, 0.0), max(high, value)
 
 
 def brier_score(p: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
@@ -272,6 +297,47 @@ def error_correlation(p: npt.ArrayLike, p_err: npt.ArrayLike, is_member: npt.Arr
     if not known.any() or np.ptp(claimed[known]) == 0 or np.ptp(distance) == 0:
         return float("nan")
     return float(stats.spearmanr(claimed[known], distance).statistic)
+
+
+def like_certainty(p: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """Return for each source the number of its group of like certainty.
+
+    Parameters
+    ----------
+    p
+        Probabilities, shape ``(n,)``; neighbors in their distance from one half are a group.
+    """
+    probability = np.asarray(p, dtype=np.float64)
+    n = len(probability)
+    n_alike = min(max(n // MIN_GROUPS, MIN_ALIKE), MAX_ALIKE)
+    n_group = max(n // n_alike, 1)
+    group = np.empty(n, dtype=np.intp)
+    order = np.argsort(np.abs(probability - 0.5), kind="stable")
+    group[order] = np.arange(n) * n_group // max(n, 1)
+    return group
+
+
+def error_correlation_alike(
+    p: npt.ArrayLike, p_err: npt.ArrayLike, is_member: npt.ArrayLike
+) -> float:
+    """Return the correlation of `error_correlation` among sources of like certainty.
+
+    Of the ranks less their mean in each group of `like_certainty`: what claimed errors tell beyond
+    that a p near one half is unsure. NaN where one of them does not vary. Takes and raises what
+    `error_correlation` does.
+    """
+    probability, truth = _checked(p, is_member)
+    claimed = np.asarray(p_err, dtype=np.float64)
+    known = np.isfinite(claimed)
+    if not known.any():
+        return float("nan")
+    probability, truth, claimed = probability[known], truth[known], claimed[known]
+    group = like_certainty(probability)
+    n_in = np.bincount(group)
+    ranks = [stats.rankdata(values) for values in (claimed, np.abs(probability - truth))]
+    x, y = (rank - (np.bincount(group, rank) / n_in)[group] for rank in ranks)
+    scatter = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    return float((x * y).sum()) / scatter if scatter else float("nan")
 
 
 def reliability(p: npt.ArrayLike, is_member: npt.ArrayLike, n_bins: int = 10) -> Reliability:

@@ -35,10 +35,11 @@ N_DIGITS = 4
 def figures(p: Floats, is_member: Bools) -> dict[str, Figure]:
     """Return the figures of some objects, each with its 95 % interval: [value, low, high].
 
-    The intervals are percentiles of the bootstrap over objects (Efron 1979), that of the calibration
-    error as `calibration_interval` says. That of few objects is never 0: ``calibration_error_if_honest`` is its mean when the labels
-    are drawn with the very probabilities claimed, what a perfect forecast of this size would
-    show. Purities have the interval of Jeffreys (Brown, Cai & DasGupta 2001).
+    The intervals are percentiles of the bootstrap over objects (Efron 1979), that of the
+    calibration error is as `calibration_interval` says. This error is never 0 of few objects:
+    ``calibration_error_if_honest`` is its mean when the labels are drawn with the very
+    probabilities claimed, what a perfect forecast of this size would show. Purities have the
+    interval of Jeffreys (Brown, Cai & DasGupta 2001).
 
     Parameters
     ----------

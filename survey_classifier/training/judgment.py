@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.skill import error_correlation
+from survey_classifier.membership.skill import error_correlation, error_correlation_alike
 from survey_classifier.model.card import NoveltyFit
 from survey_classifier.model.network import Network
 from survey_classifier.model.novelty import Novelty
@@ -200,7 +200,8 @@ def _figures(
     n_object = len(np.unique(rows))
     if n_object < len(rows):
         found["n_object"] = float(n_object)
-    tells = error_correlation(p, p_err, is_member)
-    if np.isfinite(tells):  # a card holds no figure that is not defined
-        found["error_correlation"] = tells
+    for tells in (error_correlation, error_correlation_alike):
+        value = tells(p, p_err, is_member)
+        if np.isfinite(value):  # a card holds no figure that is not defined
+            found[tells.__name__] = value
     return {f"{name}_{of}": value for name, value in found.items()}

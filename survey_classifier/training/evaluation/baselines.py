@@ -25,7 +25,8 @@ Bools = npt.NDArray[np.bool_]
 BASELINES = {
     "majority": "the share of members of the other folds, whatever the object",
     "red sequence": "logistic regression on the distance from the red sequence and its square",
-    "photometry": "random forest on all magnitudes, colors and sizes",
+    "photometry": "random forest on all magnitudes, colors, sizes and shapes that the tables of "
+    "the truth and of the scores give; who classified by eye may have used some of them, too",
     "radial profile": "logistic regression on mean brightness in rings of each band",
 }
 """What each forecast is."""

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from survey_classifier.membership.skill import like_certainty
 from survey_classifier.training.evaluation.breakdown import Group
 from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.measures import THRESHOLD
@@ -24,10 +25,6 @@ Bools = npt.NDArray[np.bool_]
 Among = Literal["all", "alike"]
 
 N_FIFTH = 5
-MAX_ALIKE = 25
-"""Most objects of like certainty: neighbors in the distance of their p from one half."""
-MIN_GROUPS = 40
-"""Of few objects there are as many such groups, unless they would be of less than five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,7 @@ def fifths(judged: Judged, resampler: Resampler) -> list[Fifth]:
         is_wrong = _is_wrong(p, judged.truth.is_member[rows]).astype(np.float64)
         numbers: dict[Among, npt.NDArray[np.intp]] = {
             "all": _fifth(p_err, np.zeros(len(p), dtype=np.intp)),
-            "alike": _fifth(p_err, _alike(p)),
+            "alike": _fifth(p_err, like_certainty(p)),
         }
         for among, number in numbers.items():
             for part in np.unique(number):
@@ -144,16 +141,6 @@ def fifths(judged: Judged, resampler: Resampler) -> list[Fifth]:
 
 def _is_wrong(p: Floats, is_member: Bools) -> Bools:
     return np.asarray((p >= THRESHOLD) != is_member)
-
-
-def _alike(p: Floats) -> npt.NDArray[np.intp]:
-    """Return for each object the number of its group of like certainty."""
-    n_alike = min(max(len(p) // MIN_GROUPS, N_FIFTH), MAX_ALIKE)
-    n_group = max(len(p) // n_alike, 1)
-    group = np.empty(len(p), dtype=np.intp)
-    order = np.argsort(np.abs(p - THRESHOLD), kind="stable")
-    group[order] = np.arange(len(p)) * n_group // len(p)
-    return group
 
 
 def _fifth(p_err: Floats, group: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
@@ -207,7 +194,7 @@ class _Ranks:
 
     @classmethod
     def of(cls, p: Floats, p_err: Floats, is_member: Bools) -> Self:
-        alike = _alike(p)
+        alike = like_certainty(p)
         order = np.argsort(alike, kind="stable")
         starts = np.flatnonzero(np.diff(alike[order], prepend=-1))
         distance = np.abs(p - is_member)

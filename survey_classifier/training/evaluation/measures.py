@@ -19,6 +19,7 @@ from survey_classifier.membership.skill import (
     brier_score,
     calibration_error,
     calibration_interval,
+    calibration_noise,
     confusion,
     honest_calibration_errors,
     log_loss,
@@ -108,41 +109,53 @@ class Measures:
             for name, of in self.value.items()
         }
         for name, figures in found.items():
-            key = "calibration_error"
-            figures[key] = _calibration(
-                figures[key].value, self.resampled[name][key], self.honest[name]
+            error = figures["calibration_error"].value
+            ends = calibration_interval(
+                error, self.resampled[name]["calibration_error"], self.honest[name]
             )
+            figures["calibration_error"] = Figure(error, *ends)
         return found
 
     def differences(self) -> dict[str, dict[str, Figure]]:
         """Return the figures of `COMPARED` of each other forecast less those of the first.
 
         The intervals are of the differences in each resample, so what the two forecasts have in
-        common does not widen them. Those of calibration errors are as in `figures`.
+        common does not widen them. Those of calibration errors are wider by what
+        noise may make of them.
         """
         first, *others = self.value
-        return {
-            name: {
-                key: _difference(
-                    key,
-                    self.value[name][key] - self.value[first][key],
-                    self.resampled[name][key] - self.resampled[first][key],
-                )
-                for key in COMPARED
-            }
-            for name in others
-        }
+        return {name: self._less(first, name) for name in others}
+
+    def _less(self, first: str, name: str) -> dict[str, Figure]:
+        """Return the figures of a forecast less those of the first."""
+        found = {}
+        for key in COMPARED:
+            values = self.value[first][key], self.value[name][key]
+            resampled = self.resampled[name][key] - self.resampled[first][key]
+            if key == "calibration_error":
+                noise = [calibration_noise(v, self.honest[of])
+                         for v, of in zip(values, (first, name), strict=True)]  # fmt: skip
+                found[key] = _difference_of_calibration(values, resampled, (noise[0], noise[1]))
+            else:
+                found[key] = figure_of(values[1] - values[0], resampled)
+        return found
 
 
-def _difference(key: str, value: float, resampled: Floats) -> Figure:
-    """Return a difference and its interval."""
-    is_calibration = key == "calibration_error"
-    return _calibration(value, resampled) if is_calibration else figure_of(value, resampled)
+def _difference_of_calibration(
+    values: tuple[float, float], resampled: Floats, noise: tuple[float, float]
+) -> Figure:
+    """Return the second calibration error less the first, with an interval.
 
-
-def _calibration(value: float, resampled: Floats, honest: Floats | None = None) -> Figure:
-    """Return a calibration error, or a difference of two, and its interval."""
-    return Figure(value, *calibration_interval(value, resampled, honest))
+    That is of the resamples, moved to have the difference as their mean, with the noise of each
+    error taken off and without: what two like forecasts have of it in common leaves no trace.
+    """
+    value = values[1] - values[0]
+    known = resampled[np.isfinite(resampled)]
+    if not len(known):
+        return Figure(value, float("nan"), float("nan"))
+    low, high = np.percentile(known, INTERVAL) - known.mean() + value
+    cleaned = noise[0] - noise[1]
+    return Figure(value, float(low) + min(cleaned, 0), float(high) + max(cleaned, 0))
 
 
 def _f1(p: Floats, is_member: Bools) -> float:

@@ -7,7 +7,7 @@ thumbnails (``thumbnails``) nor what is made of stamps (``profiles``, ``gallerie
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ class Pixels:
     mosaics: tuple[Mosaic, ...]
     bands: tuple[str, ...]
     """Of every stamp; none where there are no pixels."""
-    unit: str
+    unit: Literal["nJy", "display"]
 
     @classmethod
     def of(cls, file: TruthFile, run: RunConfig | None) -> Self:
@@ -60,9 +60,9 @@ class Pixels:
         wanted = None if run is None else run.mosaic.bands
         infos = [info for info in mosaics[0].bands if wanted is None or info.name in wanted] if (
             mosaics
-        ) else [BandInfo(name, "display") for name in _planes(file)]  # fmt: skip
+        ) else [BandInfo(name, file.unit) for name in _planes(file)]  # fmt: skip
         found = cls(
-            file, mosaics, tuple(i.name for i in infos), infos[0].unit if infos else "display"
+            file, mosaics, tuple(i.name for i in infos), infos[0].unit if infos else file.unit
         )
         found.check()
         return found
@@ -74,8 +74,9 @@ class Pixels:
             self._require(mosaic.name, {b: units[b] for b in self.bands if b in units})
         for data in self.file.data:
             if data.thumbnails is not None:
+                # A thumbnail of another unit is refused where it is read.
                 self._require(
-                    data.thumbnails.path, dict.fromkeys(data.thumbnails.planes, "display")
+                    data.thumbnails.path, dict.fromkeys(data.thumbnails.planes, self.unit)
                 )
 
     def _require(self, name: str, units: dict[str, str]) -> None:
@@ -109,7 +110,9 @@ class Pixels:
             if data.thumbnails is None:
                 continue
             settings = data.thumbnails
-            frame = ThumbnailFrame(settings.planes, settings.scale_arcsec, settings.source_px)
+            frame = ThumbnailFrame(
+                settings.planes, settings.scale_arcsec, settings.source_px, self.unit
+            )
             size_px = self._size_px(frame.scale_arcsec)
             for some in _chunks(shown):
                 names = truth.thumb[some].tolist()

@@ -63,9 +63,9 @@ class TruthTable(Settings):
     color_err: NotNegative = 0.0
     """Error of all colors in mag, where there is no column of it."""
     photometry: dict[str, tuple[str, ...] | dict[str, Number]] = Field(default={})
-    """By name the columns whose sum is a magnitude, a color or a size, or these with the factors
-    that each is multiplied by; a name with a hyphen, such as ``g-r``, is a color. The same name
-    means the same in all tables."""
+    """By name the columns whose sum is a magnitude, a color, a size or a shape, or these with the
+    factors that each is multiplied by; a name with a hyphen, such as ``g-r``, is a color. The same
+    name means the same in all tables."""
     bright_mag: Number | None = None
     """Objects of at most this magnitude of the column ``mag`` are bright; by default all are."""
     thumbnails: ThumbnailSettings | None = None
@@ -89,6 +89,8 @@ class TruthFile(Settings):
     """What the tables' labels mean."""
     stores: tuple[str, ...] = ()
     """Mosaics that stamps are cut from; those of the run where scores are a run's."""
+    unit: Literal["nJy", "display"] = "display"
+    """Of thumbnails where there are no mosaics; else it is theirs."""
     stamp_arcsec: Positive = 20.0
     """Side of the stamps: of the galleries, and twice the reach of the radial profiles."""
     red_sequence: str = "perseus-gz"

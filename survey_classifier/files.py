@@ -1,16 +1,19 @@
-"""Files that appear complete or not at all.
+"""Files that appear complete or not at all, and locks.
 
-Owns the atomic writing of a file. Does not own what is in it.
+Owns the atomic writing of a file, and what keeps a place for one process. Does not own what is in
+it, nor what is said of a place that is taken.
 """
 
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-__all__ = ["remove_leftovers", "replacing", "write_text"]
+from filelock import FileLock
+
+__all__ = ["lock", "remove_leftovers", "replacing", "write_text"]
 
 LEFTOVERS = ".*.tmp"
 """Pattern of what an interrupted write leaves behind."""
@@ -45,6 +48,27 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(file: Path) -> AbstractContextManager[object]:
+    """Lock a file at once, and return what releases it; when its process ends, a lock does, too.
+
+    Parameters
+    ----------
+    file
+        The file; it is made if need be, with its folder.
+
+    Raises
+    ------
+    filelock.Timeout
+        If another process has it.
+    OSError
+        If it cannot be made.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # First, as one that can't be made would pass for one that another process has.
+    file.touch()
+    return FileLock(file, timeout=0).acquire()
 
 
 def write_text(path: Path, text: str) -> None:

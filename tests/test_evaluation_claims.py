@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from survey_classifier.membership.skill import error_correlation, error_correlation_alike
+from survey_classifier.membership.claimed_errors import error_correlation, error_correlation_alike
 from survey_classifier.training.evaluation import claims
 from survey_classifier.training.evaluation.breakdown import Group
 from survey_classifier.training.evaluation.claims import fifths, judge_claims

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from survey_classifier.membership.skill import (
+from survey_classifier.membership.calibration_noise import (
     INTERVAL,
-    calibration_error,
     calibration_noise,
     honest_calibration_errors,
 )
+from survey_classifier.membership.skill import calibration_error
 from survey_classifier.training.evaluation import measures, resampling
 from survey_classifier.training.evaluation.measures import (
     COMPARED,

@@ -5,12 +5,8 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
-from survey_classifier.membership.skill import (
-    average_precision,
-    calibration_error,
-    error_correlation,
-    error_correlation_alike,
-)
+from survey_classifier.membership.claimed_errors import error_correlation, error_correlation_alike
+from survey_classifier.membership.skill import average_precision, calibration_error
 from survey_classifier.training.evaluate import fit_temperature, member_metrics
 
 

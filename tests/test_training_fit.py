@@ -17,7 +17,7 @@ from survey_classifier.errors import (
     RunError,
     SourcesError,
 )
-from survey_classifier.membership.skill import error_correlation, error_correlation_alike
+from survey_classifier.membership.claimed_errors import error_correlation, error_correlation_alike
 from survey_classifier.model.checkpoint import file_digest, load_network, read_card
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.training import dataset, fit, judgment

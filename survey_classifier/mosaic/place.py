@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Literal
 
 import obstore
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from obstore.exceptions import BaseError, NotFoundError
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ObjectStore
 
 from survey_classifier.errors import MosaicError
+from survey_classifier.files import lock
 from survey_classifier.mosaic.objects import (
     FIRST_ANSWER_S,
     client,
@@ -184,12 +185,8 @@ class Place:
             yield
             return
         file = self.folder.with_name(f".{self.folder.name}.lock")
-        lock = FileLock(file, timeout=0)
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            # First, as one that can't be made would pass for one that another process has.
-            file.touch()
-            lock.acquire()
+            held = lock(file)
         except Timeout as error:
             raise MosaicError(
                 f"another process ingests into {self}; wait for it, or name another store"
@@ -199,12 +196,10 @@ class Place:
                 f"cannot make or lock {self}: {reason(error)}; name a store in a folder that can "
                 "be written to"
             ) from error
-        try:
+        with held:
             for path in self.folder.parent.glob(_unfinished(glob.escape(self.folder.name), ID)):
                 shutil.rmtree(path, ignore_errors=True)
             yield
-        finally:
-            lock.release()
 
     def create(self, files: Mapping[str, bytes]) -> None:
         """Write the files of a new store, which appears complete or not at all.

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from survey_classifier.catalog.parts import done_parts
 from survey_classifier.errors import CatalogError, ConfigError, RunError, RunMismatchError
-from survey_classifier.files import remove_leftovers, write_text
+from survey_classifier.files import lock, remove_leftovers, write_text
 from survey_classifier.model.devices import choose_device
 from survey_classifier.run.config import ClusterSettings, RunConfig
 from survey_classifier.run.plan import Plan
@@ -76,10 +76,10 @@ def claimed(config: RunConfig) -> Iterator[None]:
     """
     try:
         config.parts_folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(config.out_folder / ".lock", config.out_folder)
+        held = locked(config.out_folder / ".lock", config.out_folder)
     except OSError as error:
         raise unwritable(config, error) from error
-    with lock:
+    with held:
         yield
 
 
@@ -100,11 +100,8 @@ def locked(file: Path, folder: Path) -> AbstractContextManager[object]:
     OSError
         If it cannot be made.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # First, as one that can't be made would pass for one that another process has.
-    file.touch()
     try:
-        return FileLock(file, timeout=0).acquire()
+        return lock(file)
     except Timeout as error:
         raise RunMismatchError(
             f"another process works on {folder}; wait for it, or choose another `out`"

@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from survey_classifier.membership.skill import (
+from survey_classifier.membership.calibration_noise import (
     INTERVAL,
-    brier_score,
-    calibration_error,
     calibration_interval,
     honest_calibration_errors,
-    roc_area,
 )
+from survey_classifier.membership.skill import brier_score, calibration_error, roc_area
 
 __all__ = ["PURITY_CUTS", "figures"]
 

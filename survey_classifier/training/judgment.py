@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.skill import error_correlation, error_correlation_alike
+from survey_classifier.membership.claimed_errors import error_correlation, error_correlation_alike
 from survey_classifier.model.card import NoveltyFit
 from survey_classifier.model.network import Network
 from survey_classifier.model.novelty import Novelty

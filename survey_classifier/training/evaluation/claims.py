@@ -12,7 +12,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.skill import like_certainty
+from survey_classifier.membership.claimed_errors import like_certainty
 from survey_classifier.training.evaluation.breakdown import Group
 from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.measures import THRESHOLD

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from survey_classifier.training.evaluation.breakdown import regions
 from survey_classifier.training.evaluation.measures import COMPARED, MEASURES
 from survey_classifier.training.evaluation.resampling import Figure
-from survey_classifier.training.evaluation.results import Results
+from survey_classifier.training.evaluation.results import Measured, Results
 from survey_classifier.training.evaluation.truth import CLASSES
 
 __all__ = ["result_tables"]
@@ -48,10 +48,7 @@ def _measures(results: Results) -> Columns:
     for found in results.measured:
         for name, figures in found.figures.items():
             counts = results.confusion(name, found.group)
-            row: dict[str, Any] = {
-                "by": found.group.by,
-                "group": found.group.name,
-                "forecast": name,
+            row = _where(found, name) | {
                 "n": found.n,
                 "n_member": found.n_member,
                 "n_hit": counts.n_hit,
@@ -65,18 +62,17 @@ def _measures(results: Results) -> Columns:
     return _columns(rows)
 
 
+def _where(found: Measured, name: str) -> dict[str, Any]:
+    """Return the cells that say which set and forecast a row is of."""
+    return {"by": found.group.by, "group": found.group.name, "forecast": name}
+
+
 def _compared(results: Results) -> Columns:
     """Return a row for each set and forecast but the first: figures less those of the first."""
     rows = []
     for found in results.measured:
         for name, differences in found.differences.items():
-            row: dict[str, Any] = {
-                "by": found.group.by,
-                "group": found.group.name,
-                "forecast": name,
-                "less": results.first,
-                "n": found.n,
-            }
+            row = _where(found, name) | {"less": results.first, "n": found.n}
             for key in COMPARED:
                 row |= _cells(key, differences[key])
             rows.append(row)

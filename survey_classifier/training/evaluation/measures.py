@@ -12,16 +12,18 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.skill import (
+from survey_classifier.membership.calibration_noise import (
     INTERVAL,
+    calibration_interval,
+    calibration_noise,
+    honest_calibration_errors,
+)
+from survey_classifier.membership.skill import (
     LEAST_PROBABILITY,
     average_precision,
     brier_score,
     calibration_error,
-    calibration_interval,
-    calibration_noise,
     confusion,
-    honest_calibration_errors,
     log_loss,
     roc_area,
 )

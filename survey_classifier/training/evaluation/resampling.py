@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.skill import INTERVAL
+from survey_classifier.membership.calibration_noise import INTERVAL
 
 __all__ = ["N_RESAMPLES", "Figure", "Resampler", "figure_of", "share"]
 

@@ -12,13 +12,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.skill import (
-    Confusion,
-    Reliability,
-    confusion,
-    honest_calibration_errors,
-    reliability,
-)
+from survey_classifier.membership.calibration_noise import honest_calibration_errors
+from survey_classifier.membership.skill import Confusion, Reliability, confusion, reliability
 from survey_classifier.training.evaluation.breakdown import Group, groups
 from survey_classifier.training.evaluation.claims import ClaimsTest, Fifth, fifths, judge_claims
 from survey_classifier.training.evaluation.judged import Judged

@@ -79,10 +79,10 @@ description = "My labels of a simulated field: no object is real."
 data = [{ table = "labels.csv", store = "mine/field.zarr", columns = { id = "source_id", ra = "ra", dec = "dec", label = "label" } }]
 fit = { start_from = "perseus-synthetic", epochs = 3, rate = 5e-4 }
 """)
-checkpoint = train(recipe)
-print(checkpoint.name)
+checkpoint = train(recipe, say=print)
 
 # %% [markdown]
+# Of every row of the table it is said what became of it: some lie off the mosaic, or where it has no data.
 # The network was also fitted four more times, each time without a strip of the sky. What these say of the
 # strip that they had not seen is how good the network is, and sets the temperature that makes its
 # probabilities honest.

@@ -8,6 +8,7 @@ wrong, the value, the remedy, in one line)::
     │   ├── ConfigError            a run file or recipe: key or value
     │   ├── MosaicError            an image file or a store
     │   ├── SourcesError           a table of sources, redshifts or labels
+    │   │   └── ImageError         one image of a source
     │   ├── CheckpointError        a checkpoint file, or one that does not fit the mosaic
     │   ├── CatalogError           a catalog or part that cannot be read or written
     │   └── RunMismatchError       an output folder that belongs to another run
@@ -27,6 +28,7 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "ConfigError",
+    "ImageError",
     "InputError",
     "LostSourcesError",
     "MosaicError",
@@ -65,6 +67,28 @@ class MosaicError(InputError):
 
 class SourcesError(InputError):
     """A table of sources, redshifts or labels cannot be used."""
+
+
+class ImageError(SourcesError):
+    """The image of one source cannot be used.
+
+    Parameters
+    ----------
+    reason
+        What is wrong and what can be done, with the words ``the image`` for its name.
+    name
+        Its name, which the message has and the reason has not.
+    is_damage
+        Whether its bytes are at fault, not what is said of all images of the set.
+    """
+
+    def __init__(self, reason: str, name: str = "", *, is_damage: bool = False) -> None:
+        super().__init__(reason, name)
+        self.reason, self.name, self.is_damage = reason, name, is_damage
+
+    def __str__(self) -> str:
+        named = f"the image {self.name}" if self.name else "the image"
+        return self.reason.replace("the image", named, 1)
 
 
 class CheckpointError(InputError):

@@ -4,8 +4,10 @@ Owns the atomic writing of a file, and what keeps a place for one process. Does 
 it, nor what is said of a place that is taken.
 """
 
+import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-__all__ = ["lock", "remove_leftovers", "replacing", "write_text"]
+__all__ = ["LEFTOVERS", "lock", "remove_leftovers", "replacing", "require_writable", "write_text"]
 
 LEFTOVERS = ".*.tmp"
 """Pattern of what an interrupted write leaves behind."""
@@ -48,6 +50,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Find out whether a file could be written, before the work that it is for; nothing is left.
+
+    Parameters
+    ----------
+    path
+        The file; neither it nor its folder need be there.
+
+    Raises
+    ------
+    OSError
+        If it could not.
+    """
+    folder = path.parent
+    while not folder.exists():  # a folder that is to be made later
+        folder = folder.parent
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def lock(file: Path) -> AbstractContextManager[object]:

@@ -1,10 +1,9 @@
 """Settings files: TOML into typed, frozen values, with every unknown key refused.
 
-Owns reading a TOML file, the form of its errors and the expansion of paths. Does not own any
-key: each room declares its own settings as a `Settings` subclass.
+Owns reading a TOML file and the expansion of paths. Does not own any key, as each room declares its
+own settings as a `Settings` subclass, nor what is said of a wrong one (``problems``).
 """
 
-import difflib
 import os
 import re
 import tomllib
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from survey_classifier.errors import ConfigError
+from survey_classifier.problems import first_problem, nearest_name
 
 __all__ = [
     "Settings",
@@ -25,8 +25,6 @@ __all__ = [
     "read_toml",
 ]
 
-MAX_SHOWN = 20
-"""Names that an error lists; a table may have hundreds of columns."""
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -70,8 +68,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no such file: {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8: {error.reason}; save it as such") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
@@ -96,7 +96,7 @@ def parse_settings(content: dict[str, Any], path: Path, model: type[AnySettings]
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error, model)}") from error
+        raise ConfigError(f"{path}: {first_problem(error, model, content)}") from error
 
 
 def read_shipped(
@@ -127,54 +127,6 @@ def read_shipped(
     if str(name) not in known:
         raise ConfigError(f"{unknown}; {nearest_name(str(name), set(known))}")
     return read_settings(known[str(name)], model)
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say the first problem of a validation, in a line."""
-    problems = error.errors()
-    # A misspelt key is often also a missing one; its spelling is what to mend.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _keys(model, problem["loc"][:-1])
-        return f"unknown key {where!r}; {nearest_name(str(problem['loc'][-1]), known)}"
-    if problem["type"] == "missing":
-        return f"the key {where!r} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    # A model's own check names its value; pydantic's says only what was expected.
-    value = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
-    return f"{where}: {message}{value}" if where else f"{message}{value}"
-
-
-def _keys(model: Any, where: tuple[int | str, ...]) -> set[str]:  # noqa: ANN401 - annotations
-    """Return the keys of the table at a place within a model."""
-    if not where:
-        own = set(getattr(model, "model_fields", {}))
-        return own.union(*(_keys(part, ()) for part in getattr(model, "__args__", ())))
-    if isinstance(where[0], str) and hasattr(model, "model_fields"):
-        field = model.model_fields.get(where[0])
-        return _keys(field.annotation, where[1:]) if field else set()
-    # A number steps into a list; a union or tuple is stepped through.
-    rest = where[1:] if isinstance(where[0], int) else where
-    return set().union(*(_keys(part, rest) for part in getattr(model, "__args__", ())))
-
-
-def nearest_name(name: str, known: set[str]) -> str:
-    """Return a remedy for an unknown name: the nearest known one, or all of them.
-
-    Parameters
-    ----------
-    name
-        What was given.
-    known
-        What there is.
-    """
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), sorted(lower), n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {lower[near[0]]!r}?"
-    shown = sorted(known)[:MAX_SHOWN]
-    return f"known are {', '.join(shown)}{', ...' if len(known) > MAX_SHOWN else ''}"
 
 
 def expand_path(text: str, folder: Path) -> Path:

@@ -24,6 +24,10 @@ __all__ = ["MASK_BITS", "Stamps", "cut_stamps", "stamps_box"]
 
 MASK_BITS = tuple(MaskBit)
 """The mask bits in the order of `Stamps.mask_fraction`."""
+SPARSE_PX = 8
+"""Every so many pixels are enough to see that nearly all stamps are not flat."""
+ROUNDING = 16 * float(np.finfo(np.float32).eps)
+"""Relative difference that resampling leaves between equal pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,14 @@ class Stamps:
     def center_valid(self) -> npt.NDArray[np.bool_]:
         """``(n,)``: whether the source's own pixel is usable in every band."""
         return (self.center_mask & np.uint8(UNUSABLE)) == 0
+
+    @property
+    def is_flat(self) -> npt.NDArray[np.bool_]:
+        """``(n,)``: whether in every band all usable pixels are alike, as in a tile of zeros."""
+        found = _is_flat(self.flux[:, :, ::SPARSE_PX, ::SPARSE_PX])
+        suspects = np.flatnonzero(found)
+        found[suspects] = _is_flat(self.flux[suspects])
+        return found
 
     def take(self, index: npt.NDArray[np.intp] | slice) -> "Stamps":
         """Return the stamps at an index."""
@@ -89,6 +101,14 @@ class Stamps:
             np.concatenate([part.mask_fraction for part in parts]),
             first.scale_arcsec,
         )
+
+
+def _is_flat(flux: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Return whether each of some images ``(n, band, y, x)`` has one value a band; NaN is none."""
+    low, high = np.fmin.reduce(flux, axis=(2, 3)), np.fmax.reduce(flux, axis=(2, 3))
+    alike = high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    flat: npt.NDArray[np.bool_] = (alike | np.isnan(low)).all(axis=1)
+    return flat
 
 
 def cut_stamps(

@@ -27,18 +27,19 @@ from survey_classifier.run.config import read_run
 from survey_classifier.run.score import ImageTable, score
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.training.evaluation.evaluate import evaluate
+from survey_classifier.training.evaluation.folder import OURS, replaced_folder
 from survey_classifier.training.evaluation.galleries import visible, worst_errors
+from survey_classifier.training.evaluation.origin import origin_of
 from survey_classifier.training.evaluation.pixels import Pixels
-from survey_classifier.training.evaluation.setting import _told
 from survey_classifier.training.evaluation.settings import TruthFile, read_truth_file
 from tests.conftest import REPOSITORY
-from tests.small_run import make, write_checkpoint, write_store
+from tests.small_run import SmallRun, make, write_checkpoint, write_store
 
 FILES = {
     "evaluation.html", "evaluation.md", "measures.parquet", "confusion.parquet", "curves.parquet",
     "reliability.parquet", "objects.parquet", "curves.png", "reliability.png", "confusion.png",
     "by-magnitude.png", "color-pairs.png", "false-members.png", "missed-members.png",
-    "compared.parquet", "errors.parquet", "error-fifths.parquet", "errors.png",
+    "compared.parquet", "errors.parquet", "error-fifths.parquet", "errors.png", "truth.parquet",
 }  # fmt: skip
 
 
@@ -235,13 +236,6 @@ def test_thumbnails_may_be_fluxes(finished, tmp_path):
         list(Pixels.of(TruthFile(data=[table]), None).stamps(shown, np.array([3])))
 
 
-def test_a_kind_that_is_none_is_refused(finished, tmp_path):
-    folder, _ = finished
-    truth = read_truth_file(folder / "truth.csv", {}, ())
-    with pytest.raises(ConfigError, match="--by has the unknown 'color'; "):
-        evaluate(folder / "out-run", truth, tmp_path, by=["color"])
-
-
 def test_the_verb(finished, tmp_path):
     folder, _ = finished
     command = [
@@ -276,9 +270,13 @@ def test_scores_are_compared_with_others(finished, tmp_path):
         command += ["--against", str(tmp_path / f"{name}-out-of-fold.csv")]
     lines = CliRunner().invoke(app, command, catch_exceptions=False).stdout.splitlines()
     n = len(done.results.judged) - 3
-    assert lines[0].startswith(f"{n} objects, ")
-    assert lines[1].endswith("same-out-of-fold.csv")
-    assert lines[2].endswith("fewer-out-of-fold.csv; lacks 3 objects, left out")
+    assert " of truth = " in lines[0]
+    assert "3 without a score in fewer" in lines[0]
+    assert lines[1].endswith("+ 3 without one in fewer")
+    assert lines[2].startswith(f"{n} objects, ")
+    assert lines[3].endswith("same-out-of-fold.csv")
+    assert lines[4].endswith("fewer-out-of-fold.csv; lacks 3 objects, left out")
+    assert lines[5].startswith("Of out-run: The network was trained on objects of truth.csv")
     found = pq.read_table(tmp_path / "judged" / "compared.parquet").to_pylist()
     kinds = {(row["by"], row["group"]) for row in found}
     assert {("set", "all"), ("set", "galaxies"), ("class", "star")} <= kinds
@@ -306,10 +304,142 @@ def test_a_table_that_says_what_wrote_it_is_judged_as_its_run_is(finished, tmp_p
     catalog = read_run(folder / "out-run" / "run.toml").catalog_path
     seen = evaluate(catalog, truth, tmp_path / "judged", by=()).page.read_text()
     assert "The network was trained on objects of truth.csv" in seen
-    # Elsewhere, with the footer alone, nobody knows that network.
+    # Elsewhere, too: the footer says where the network is, and which it is.
     shutil.copy(catalog, tmp_path / "catalog.parquet")
-    unseen = evaluate(tmp_path / "catalog.parquet", truth, tmp_path / "judged", by=())
-    assert "Whether the network had seen these objects is not known" in unseen.page.read_text()
+    lines = []
+    evaluate(tmp_path / "catalog.parquet", truth, tmp_path / "judged", by=(), say=lines.append)
+    known = "The network was trained on objects of truth.csv: "
+    assert any(line.startswith(known) for line in lines)
+
+
+def test_a_network_that_was_replaced_is_not_taken_for_the_one_that_made_the_scores(
+    finished, tmp_path
+):
+    folder, _ = finished
+    catalog = read_run(folder / "out-run" / "run.toml").catalog_path
+    net = folder / "net.safetensors"
+    known = origin_of(catalog)
+    assert known.trained_on is not None
+    kept = net.read_bytes()
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    try:
+        write_checkpoint(net, seed=2)
+        assert origin_of(catalog) == replace(known, trained_on=None, is_replaced=True)
+        lines = []
+        evaluate(folder / "out-run", truth, tmp_path / "judged", by=(), say=lines.append)
+        said = f"The file of the network {known.network} is not the one any more that made these"
+        assert any(line.startswith(said) for line in lines)
+        net.unlink()
+        assert origin_of(catalog) == replace(known, trained_on=None)
+    finally:
+        net.write_bytes(kept)
+    assert origin_of(catalog) == known
+    assert origin_of(folder / "truth.csv").trained_on is None
+
+
+def test_no_default_forecast_holds_a_redshift(finished, tmp_path):
+    """Of a run whose table of redshifts is the truth itself; the oracle is the sum of evidence."""
+    folder, _ = finished
+    rng = np.random.default_rng(6)
+    rows = [row for row in read_rows(folder / "truth.csv") if row["label"] != "star"]
+    with (tmp_path / "spectra.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "ra", "dec", "z", "z_err", "label"])
+        for row in rows[:40]:
+            z = rng.normal(0.0175, 0.002) if row["label"] == "member" else rng.uniform(0.05, 0.3)
+            table.writerow([row["source_id"], row["ra"], row["dec"], z, 1e-4, row["label"]])
+    spectra = {"path": str(tmp_path / "spectra.csv"), "columns": {"id": "id", "z_err": "z_err"}}
+    run = SmallRun(folder).write("circular", redshifts=spectra)
+    classify(read_run(run))
+    columns = {"id": "id", "label": "label"}
+    truth = read_truth_file(tmp_path / "spectra.csv", columns, ())
+    lines = []
+    done = evaluate(folder / "out-circular", truth, tmp_path / "judged", by=(), say=lines.append)
+    judged = done.results.judged
+    assert list(judged.p) == ["p_image", "p_member without redshift"]
+    n = len(judged)
+    assert f"p_member is judged without the redshifts of {n} of {n} objects: " in "\n".join(lines)
+    catalog = pq.read_table(read_run(folder / "out-circular" / "run.toml").catalog_path).to_pandas()
+    catalog = catalog.set_index("source_id").loc[judged.truth.object_id]
+    p = catalog["p_member"].to_numpy(float)
+    llr = catalog["llr_redshift"].to_numpy(float)
+    sound = (p > 1e-3) & (p < 1 - 1e-3)
+    assert sound.sum() > 3
+    less = 1 / (1 + np.exp(-(np.log(p / (1 - p)) - llr)))
+    np.testing.assert_allclose(judged.p["p_member without redshift"][sound], less[sound], rtol=2e-3)
+    # With them it is perfect, and that says nothing: so it is said.
+    asked = evaluate(
+        folder / "out-circular", truth, tmp_path / "judged", p_names=("p_member",), by=(),
+        say=lines.append,
+    )  # fmt: skip
+    assert asked.results.measured[0].figures["p_member"]["auc"].value > 0.99
+    assert f"p_member holds the redshifts of {n} of {n} objects: judging it" in "\n".join(lines)
+    assert done.results.measured[0].figures["p_member without redshift"]["auc"].value < 0.9
+
+
+def test_an_evaluation_is_replaced_whole(finished, tmp_path):
+    """Of a former one nothing stays, of others everything."""
+    folder, _ = finished
+    assert {path.name for path in (folder / "judged").iterdir()} <= OURS
+    shutil.copytree(folder / "judged", tmp_path / "judged")
+    (tmp_path / "judged" / "notes.txt").write_text("mine")
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    bare = truth.model_copy(update={"stores": ()})
+    objects = columns(folder, "objects")
+    with (tmp_path / "s.csv").open("w", newline="") as file:
+        rows = zip(objects["id"], objects["p_image"], strict=True)
+        csv.writer(file).writerows([("id", "p_member"), *rows])
+    evaluate(tmp_path / "s.csv", bare, tmp_path / "judged", by=())
+    names = {path.name for path in (tmp_path / "judged").iterdir()}
+    gone = {"false-members.png", "missed-members.png", "errors.png", "errors.parquet",
+            "error-fifths.parquet", "by-magnitude.png", "color-pairs.png"}  # fmt: skip
+    assert names == (FILES - gone) | {"notes.txt"}
+
+
+def write_half(folder):
+    """Write a page, and then fail."""
+    with replaced_folder(folder) as new:
+        (new / "evaluation.html").write_text("new")
+        raise OSError("full")
+
+
+def test_what_fails_midway_leaves_a_former_evaluation_as_it_was(tmp_path):
+    (tmp_path / "evaluation.html").write_text("old")
+    (tmp_path / "errors.png").write_text("old")
+    with pytest.raises(OSError, match="full"):
+        write_half(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("evaluation.html", "errors.png"), "old"
+    )
+    # Where there was no evaluation, a picture of such a name is somebody else's.
+    (tmp_path / "evaluation.html").unlink()
+    with replaced_folder(tmp_path) as new:
+        (new / "evaluation.html").write_text("new")
+    assert (tmp_path / "errors.png").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"seed": -1}, "--seed is -1; give 0 or more"),
+        ({"out": "file"}, r"--out cannot be .*file \(it is a file\)"),
+        ({"out": "file/below"}, r"--out cannot be .*below \(Not a directory\)"),
+        ({"out": "/proc/nowhere"}, "--out cannot be /proc/nowhere"),
+        ({"by": ["color"]}, "--by has the unknown 'color'; "),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(tmp_path, option, message):
+    """Neither scores nor truth exist: nothing of them is looked at."""
+    (tmp_path / "file").write_text("")
+    with (tmp_path / "truth.csv").open("w") as file:
+        file.write("source_id,ra,dec,label\n")
+    given = {"out": tmp_path / "made" / "below"} | option
+    given["out"] = tmp_path / given["out"]
+    truth = read_truth_file(tmp_path / "truth.csv", {}, ())
+    with pytest.raises(ConfigError, match=message) as caught:
+        evaluate(tmp_path / "none.csv", truth, **given)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_table_that_was_scored_tells_what_its_network_was_trained_on(finished, tmp_path):
@@ -348,9 +478,11 @@ def test_a_table_of_a_shipped_network_is_known_by_its_digest(real_data, tmp_path
         columns = {"id": ["a"], "p_image": [0.5]}
         table = pa.table(columns).replace_schema_metadata(footer)
         pq.write_table(table, tmp_path / f"{name}.parquet")
-    assert _told(tmp_path / "same.parquet") == {data.sha256 for data in card.data}
-    assert table_digest(real_data / "perseus" / "pcc_dev.csv") in _told(tmp_path / "same.parquet")
-    assert _told(tmp_path / "other.parquet") is None
+    trained_on = origin_of(tmp_path / "same.parquet").trained_on
+    assert trained_on == {data.sha256 for data in card.data}
+    assert table_digest(real_data / "perseus" / "pcc_dev.csv") in trained_on
+    assert origin_of(tmp_path / "other.parquet").trained_on is None
+    assert origin_of(tmp_path / "other.parquet").is_replaced
 
 
 def test_a_picture_leaves_out_what_it_has_no_room_for(finished, tmp_path):
@@ -362,7 +494,8 @@ def test_a_picture_leaves_out_what_it_has_no_room_for(finished, tmp_path):
             rows = zip(objects["id"], objects["p_image"], strict=True)
             csv.writer(file).writerows([("id", "p_member"), *rows])
     truth = read_truth_file(folder / "truth.csv", {}, ())
-    done = evaluate(folder / "out-run", truth, tmp_path / "judged", against=others, by=("mag",))
+    done = evaluate(folder / "out-run", truth, tmp_path / "judged", against=others,
+                    by=("mag",), p_names=("p_image",))  # fmt: skip
     assert done.results.drawn == ["out-run", *(path.stem for path in others), "majority"]
     page = done.page.read_text()
     assert "Not shown: red sequence, photometry, radial profile." in page
@@ -398,9 +531,10 @@ def test_real_scores_are_as_good_as_is_said(real_data, monkeypatch, tmp_path):
     sets = {found.group.name: found for found in done.results.measured}
     bright = sets["bright"]
     assert (bright.n, bright.n_member, sets["bright galaxies"].n) == (247, 98, 222)
-    score, simple = bright.figures["p_member"], bright.figures["photometry"]
+    name = "image score out of fold"
+    score, simple = bright.figures[name], bright.figures["photometry"]
     assert score["auc"].value == pytest.approx(0.981, abs=0.001)
     assert score["accuracy"].value == pytest.approx(0.939, abs=0.001)
     assert score["auc"].low > simple["auc"].value > bright.figures["red sequence"]["auc"].value
     assert "radial profile" not in bright.figures
-    assert "out of fold" in done.page.read_text()
+    assert "they are out of fold" in done.page.read_text()

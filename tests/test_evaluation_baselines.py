@@ -37,7 +37,8 @@ def sample(seed=0):
     )
     profiles = is_member[:, None] + rng.normal(0, 1, (N, 6))
     profiles[::7, 2] = np.nan
-    return Judged(truth, {}, 0, {}, np.arange(N) % 4, "folds", {}, {}), profiles
+    rest = (np.zeros(N, dtype=bool), {}, np.full(N, "judged", dtype=object), truth.object_id, {})
+    return Judged(truth, {}, 0, {}, np.arange(N) % 4, "folds", {}, {}, *rest), profiles
 
 
 def test_all_four_are_there_and_are_probabilities():

@@ -38,7 +38,9 @@ def judged(p, p_err, is_member):
         np.full(n, "", dtype=object),
         {},
     )
-    return Judged(truth, {"p": p}, 1, {"p": Claim("p", p, p_err)}, np.zeros(n), "folds", {}, {})
+    claims = {"p": Claim("p", p, p_err)}
+    rest = (np.zeros(n, dtype=bool), {}, np.full(n, "judged", dtype=object), truth.object_id, {})
+    return Judged(truth, {"p": p}, 1, claims, np.zeros(n), "folds", {}, {}, *rest)
 
 
 def correlated(p, p_err, is_member, n_resamples=50):

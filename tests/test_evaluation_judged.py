@@ -14,12 +14,15 @@ from astropy.table import Table
 from survey_classifier.errors import ConfigError, SourcesError
 from survey_classifier.membership.red_sequence import PERSEUS_GZ
 from survey_classifier.sources.formats import table_columns
+from survey_classifier.training.evaluation.account import Account
 from survey_classifier.training.evaluation.breakdown import KINDS, groups, regions
+from survey_classifier.training.evaluation.compared import read_compared
 from survey_classifier.training.evaluation.judged import join
-from survey_classifier.training.evaluation.scores import read_compared, read_scores
+from survey_classifier.training.evaluation.scores import read_scores
 from survey_classifier.training.evaluation.setting import setting_of
 from survey_classifier.training.evaluation.settings import parse_columns, read_truth_file
 from survey_classifier.training.evaluation.truth import read_truth
+from survey_classifier.training.evaluation.wanted import Wanted
 
 ARCSEC = 1 / 3600
 
@@ -87,13 +90,27 @@ def folder(tmp_path):
 
 def judged(folder, match="id", scores="scores.csv"):
     file = read_truth_file(folder / "truth.toml", {}, ())
-    return join(read_truth(file), read_scores(folder / scores), file, match), file
+    return join(read_truth(file)[0], read_scores(folder / scores), file, match), file
+
+
+def account(folder, scores="scores.csv", match="id"):
+    file = read_truth_file(folder / "truth.toml", {}, ())
+    objects, rows = read_truth(file)
+    found = join(objects, read_scores(folder / scores), file, match)
+    return Account.of(rows, found, file)
+
+
+def setting(found, file, *paths):
+    """What is said of scores."""
+    rows = read_truth(file)[1]
+    tables = [read_scores(path) for path in paths]
+    return setting_of(tables, found, file, Account.of(rows, found, file))
 
 
 def test_objects_are_joined_by_id_and_each_is_judged_once(folder):
     found, _ = judged(folder)
     assert found.truth.object_id.tolist() == ["s1", "s2", "s3", "p2", "p3"]
-    assert found.p["p_member"].tolist() == [0.9, 0.2, 0.6, 0.7, 0.1]
+    assert found.p["image score out of fold"].tolist() == [0.9, 0.2, 0.6, 0.7, 0.1]
     assert found.truth.true_class.tolist() == [
         "cluster", "background", "star", "cluster", "background",
     ]  # fmt: skip
@@ -133,7 +150,7 @@ def test_a_score_between_two_objects_is_that_of_the_nearer_one(folder):
          ("else", 50.01, 41.0, "star")],
     )  # fmt: skip
     file = read_truth_file(folder / "pair.csv", {}, ()).model_copy(update={"n_folds": 2})
-    found = join(read_truth(file), read_scores(folder / "catalog.csv"), file, "position")
+    found = join(read_truth(file)[0], read_scores(folder / "catalog.csv"), file, "position")
     assert found.truth.object_id.tolist() == ["near", "else"]
     assert found.n_unscored["star"] == 1
 
@@ -185,7 +202,7 @@ def test_scores_without_folds_are_in_strips_of_the_sky(folder):
     [
         (["id", "p_member"], [("s1", 1.2)], "1.2, which is no probability"),
         (["id", "p_member"], [("s1", 0.2), ("s1", 0.3)], "has 's1' in several rows of 'id'"),
-        (["id", "p"], [("s1", 0.2)], "neither p_member nor p_image: name a column with --score"),
+        (["id", "p"], [("s1", 0.2)], "neither p_image nor p_member: name a column with --score"),
         (["name", "p_member"], [("s1", 0.2)], "neither source_id nor id"),
         (["id", "p_member", "fold"], [("s1", 0.2, 0.5)], "a fold that is no whole number"),
         (["id", "p_member"], [("q", 0.2)], "no object of the truth has a score .* --match pos"),
@@ -210,7 +227,7 @@ def test_turned_copies_of_an_object_are_one_with_the_mean_score(folder):
     write(folder / "copies.csv", ["id", "fold", "p_member"], rows)
     found, _ = judged(folder, scores="copies.csv")
     assert found.truth.object_id.tolist() == ["s1", "s2", "s3", "p2"]
-    assert found.p["p_member"] == pytest.approx([0.3, 0.5, 0.9, 0.1])
+    assert found.p["image score"] == pytest.approx([0.3, 0.5, 0.9, 0.1])
     # One part of a random split has no folds that simple forecasts could be fitted to.
     assert found.split == "part"
     assert found.fold.tolist() == [0, 0, 1, 1]
@@ -232,7 +249,7 @@ def test_the_second_sample_is_no_fold(folder):
     assert sets["set", "first sample"] == [2, 3, 4]
     assert sets["set", "second sample"] == [0, 1]
     assert ("fold", "-1") not in sets
-    said = setting_of([read_scores(path)], found, file).seen
+    said = setting(found, file, path).seen
     assert "one part of the split; if it was leaky" in said
     assert "of the second sample are of objects that no network was fitted to" in said
 
@@ -245,7 +262,7 @@ def test_the_second_sample_of_folds_is_none_either(folder):
     path = second_sample(folder, *rows)
     found, file = judged(folder, scores=path.name)
     assert (found.split, found.fold.tolist()) == ("second sample", [0, 0, 1, 1])
-    assert "no network was fitted to" in setting_of([read_scores(path)], found, file).seen
+    assert "no network was fitted to" in setting(found, file, path).seen
 
 
 def test_scores_of_networks_whose_first_weights_had_seen_the_objects_are_marked(folder):
@@ -253,16 +270,16 @@ def test_scores_of_networks_whose_first_weights_had_seen_the_objects_are_marked(
     path = write(folder / "begun.csv", ["id", "fold_seen", "p_member"], rows)
     found, file = judged(folder, scores=path.name)
     assert (found.split, found.fold.tolist()) == ("folds", [0, 0, 1])
-    setting = setting_of([read_scores(path)], found, file)
-    assert setting.is_optimistic
-    assert setting.seen.startswith("The networks began with weights that had seen these objects")
+    known = setting(found, file, path)
+    assert known.is_optimistic
+    assert known.seen.startswith("The networks began with weights that had seen these objects")
 
 
 def compared(folder, *names, match="id"):
     """Judge scores beside others."""
     file = read_truth_file(folder / "truth.toml", {}, ())
-    tables = read_compared([folder / name for name in ("scores.csv", *names)], None, (), ())
-    return join(read_truth(file), tables[0], file, match, tables[1:])
+    tables = read_compared([folder / name for name in ("scores.csv", *names)], Wanted(), ())
+    return join(read_truth(file)[0], tables[0], file, match, tables[1:])
 
 
 def test_other_scores_are_of_the_same_objects(folder):
@@ -309,7 +326,7 @@ def test_compared_tables_have_names_of_their_own(folder):
     write(folder / "majority.csv", ["id", "p_member"], [("s1", 0.1)])
     paths = [folder / "a" / "net.csv", folder / "b" / "net.csv", folder / "a" / "net.csv",
              folder / "scores.csv", folder / "majority.csv"]  # fmt: skip
-    tables = read_compared(paths, None, (), {"majority"})
+    tables = read_compared(paths, Wanted(), {"majority"})
     assert [table.name for table in tables] == ["a/net", "b/net", "a/net 2", "scores", "majority 2"]
     assert [list(table.p) for table in tables] == [[table.name] for table in tables]
 
@@ -317,21 +334,21 @@ def test_compared_tables_have_names_of_their_own(folder):
 def test_columns_asked_for_are_those_of_the_others_where_they_have_them(folder):
     header = ["key", "id", "p_image", "p_member", "p_image_err"]
     write(folder / "run.csv", header, [("s1", "s1", 0.1, 0.2, 0.01)])
-    one, other = read_compared(
-        [folder / "run.csv", folder / "scores.csv"], "key", ("p_member", "p_image"), ()
-    )
+    asked = Wanted("key", ("p_member", "p_image"))
+    one, other = read_compared([folder / "run.csv", folder / "scores.csv"], asked, ())
     assert list(one.p) == ["run p_member", "run p_image"]
     assert one.claim.of == "run p_image"
     assert list(other.p) == ["scores"]
+    asked = Wanted("key", ("p_imag",))
     with pytest.raises(SourcesError, match="no column 'p_imag'"):
-        read_compared([folder / "run.csv", folder / "scores.csv"], "key", ("p_imag",), ())
+        read_compared([folder / "run.csv", folder / "scores.csv"], asked, ())
 
 
 def test_claimed_errors_are_read_with_what_they_are_errors_of(folder):
     header = ["id", "fold", "p_member", "p_err"]
     rows = [("s1", 0, 0.2, 0.1), ("s2", 0, 0.5, ""), ("s1", 0, 0.4, 0.3), ("p2", 1, 0.6, 0.2)]
     write(folder / "scores.csv", header, rows)
-    claim = judged(folder)[0].claims["p_member"]
+    claim = judged(folder)[0].claims["image score out of fold"]
     assert claim.p == pytest.approx([0.3, 0.5, 0.6])
     np.testing.assert_allclose(claim.p_err, [0.2, np.nan, 0.2])
     # A run's are those of the network's score, whatever is judged; of one view there are none.
@@ -345,11 +362,11 @@ def test_claimed_errors_are_read_with_what_they_are_errors_of(folder):
 def test_named_columns_of_scores(folder):
     rows = [("s1", 0.2, 0.3, 0.4), ("s2", 0.5, 0.6, 0.7)]
     write(folder / "odd.csv", ["key", "a", "b", "p_member"], rows)
-    scores = read_scores(folder / "odd.csv", "key", ("b", "a"))
+    scores = read_scores(folder / "odd.csv", Wanted("key", ("b", "a")))
     assert list(scores.p) == ["b", "a"]
     assert scores.p["a"].tolist() == [0.2, 0.5]
     with pytest.raises(SourcesError, match="no column 'kee': did you mean 'key'"):
-        read_scores(folder / "odd.csv", "kee")
+        read_scores(folder / "odd.csv", Wanted("kee"))
 
 
 @pytest.mark.parametrize(
@@ -384,11 +401,15 @@ def test_options_stand_for_a_truth_file(folder):
     file = read_truth_file(folder / "spectra.csv", columns, ("some.zarr",))
     assert file.data[0].columns.color == ("gz", "g_r")
     assert file.stores == (str(Path("some.zarr").resolve()),)
-    assert read_truth(file).object_id.tolist() == ["s1", "s2", "s3", "s4"]
+    assert read_truth(file)[0].object_id.tolist() == ["s1", "s2", "s3", "s4"]
     with pytest.raises(ConfigError, match="unknown key 'lable'; did you mean 'label'"):
         read_truth_file(folder / "spectra.csv", {"lable": "kind"}, ())
     with pytest.raises(ConfigError, match="says its columns itself"):
         read_truth_file(folder / "truth.toml", {"label": "kind"}, ())
+    with pytest.raises(ConfigError, match="the unknown key 'foo'; known are color, color_err, d"):
+        read_truth_file(folder / "spectra.csv", {"foo": "bar"}, ())
+    with pytest.raises(ConfigError, match="the unknown key 'thumb'; known are"):
+        read_truth_file(folder / "spectra.csv", {"thumb": "t"}, ())
     with pytest.raises(ConfigError, match="--columns has 'id'; write pairs"):
         parse_columns("id")
 
@@ -404,3 +425,167 @@ def test_names_of_columns_are_told_of_every_format(tmp_path):
         assert table_columns(tmp_path / f"t.{kind}") == names
     with pytest.raises(SourcesError, match="there is no table"):
         table_columns(tmp_path / "none.csv")
+
+
+def test_every_row_of_the_truth_and_every_score_is_accounted_for(folder):
+    found = account(folder)
+    assert found.lines == [
+        "9 rows of truth = 5 judged + 1 of an id that came before + 1 without a score "
+        "+ 1 within 2 arcsec of another + 1 of an ignored label",
+        "7 scores = 5 judged + 1 of an object judged by another score "
+        "+ 1 of no object of the truth",
+    ]
+    rows = dict(zip(found.object_id, zip(found.fate, found.judged_as, strict=True), strict=True))
+    assert rows["p1"] == ("within 2 arcsec of another", "s1")
+    assert rows["s4"] == ("without a score", "")
+    assert rows["p4"] == ("of an ignored label", "")
+    assert rows["p2"] == ("judged", "p2")
+    assert found.table.tolist() == ["spectra"] * 5 + ["visual"] * 4
+
+
+@pytest.mark.parametrize("match", ["id", "position"])
+def test_accounts_sum_up_whatever_is_lacking(folder, match):
+    rng = np.random.default_rng(3)
+    ids = [f"o{number}" for number in range(60)]
+    ra, dec = 50 + rng.integers(0, 12, (2, 60)) * 1.1 * ARCSEC / np.cos(np.radians(41))
+    label = np.where(rng.random(60) < 0.4, "cluster", "background")
+    label[rng.random(60) < 0.2] = ""
+    write(folder / "truth.csv", ["source_id", "ra", "dec", "label"],
+          [*zip(ids, ra, dec - 9, label, strict=True),
+           *((name, ra[n], dec[n] - 9, label[n]) for n, name in enumerate(ids[:3]))])  # fmt: skip
+    file = read_truth_file(folder / "truth.csv", {}, ()).model_copy(update={"n_folds": 2})
+    for number in range(2):
+        some = rng.permutation(60)[:45]
+        lines = [
+            (ids[n], ra[n], dec[n] - 9, "" if rng.random() < 0.1 else rng.random()) for n in some
+        ]
+        write(folder / f"s{number}.csv", ["id", "ra", "dec", "p_image"], lines)
+    tables = read_compared([folder / "s0.csv", folder / "s1.csv"], Wanted(), ())
+    objects, rows = read_truth(file)
+    found = join(objects, tables[0], file, match, tables[1:])
+    whole = Account.of(rows, found, file)
+    assert sum(whole.counts.values()) == len(whole) == 63
+    assert whole.counts["judged"] == len(found) == found.n_scores["judged"]
+    assert sum(found.n_scores.values()) == 45
+    assert whole.counts.get("without a score in s1", 0) == found.n_lacking["s1"]
+    assert whole.counts.get("without a score", 0) == sum(found.n_unscored.values())
+    judged_ids = set(found.truth.object_id)
+    assert {name for name in whole.judged_as if name} == judged_ids
+
+
+def test_the_sets_of_a_kind_hold_all_objects_once(folder):
+    rows = [("s1", 0.9), ("s2", 0.1), ("s3", 0.3), ("s4", 0.8), ("p2", 0.7), ("p3", 0.2)]
+    write(folder / "few.csv", ["id", "p_member"], rows)
+    path = folder / "truth.toml"
+    path.write_text(path.read_text().replace("    14,\n", "").replace("    23,\n", ""))
+    found, file = judged(folder, scores="few.csv")
+    assert file.mag_edges == (16, 18, 20)
+    sets = groups(found, file, KINDS)
+    for kind in ("class", "region", "mag", "region-mag", "fold"):
+        held = np.sum([group.rows for group in sets if group.by == kind], axis=0)
+        assert held.tolist() == [1] * len(found), kind
+    named = {group.name: np.flatnonzero(group.rows).tolist() for group in sets}
+    assert named["< 16"] == [2]
+    assert named[">= 20"] == [5]
+    assert named["no color"] == [4, 5]
+
+
+SEEN = [("s1", 0, "no", 0.9), ("s2", 0, "yes", 0.2), ("s3", 1, "no", 0.6), ("s4", 1, "no", 0.6),
+        ("p2", 1, "no", 0.7), ("p3", 1, "yes", 0.1)]  # fmt: skip
+
+
+def test_objects_that_networks_had_seen_are_counted_and_the_others_judged_apart(folder):
+    path = write(folder / "seen.csv", ["id", "fold", "seen", "p_member"], SEEN)
+    found, file = judged(folder, scores="seen.csv")
+    assert found.truth.object_id[found.is_seen].tolist() == ["s2", "p3"]
+    sets = {(g.by, g.name): np.flatnonzero(g.rows).tolist() for g in groups(found, file, ())}
+    assert sets["set", "not seen"] == np.flatnonzero(~found.is_seen).tolist()
+    known = setting(found, file, path)
+    assert known.is_optimistic
+    assert known.seen.startswith("2 of 6 objects had been seen by the network that scored them: ")
+    assert list(found.p) == ["image score"]  # not all are out of fold
+
+
+@pytest.mark.parametrize("fold", ["fold", "fold_seen"])
+def test_objects_that_no_network_had_seen(folder, fold):
+    rows = [(name, number, "no", p) for name, number, _, p in SEEN]
+    path = write(folder / "unseen.csv", ["id", fold, "seen", "p_member"], rows)
+    found, file = judged(folder, scores="unseen.csv")
+    known = setting(found, file, path)
+    # First weights may have seen them, if that is what the older column says.
+    assert known.is_optimistic == (fold == "fold_seen")
+    assert ("out of fold" in known.seen) == (fold == "fold")
+    rows = [(name, 0, "no", p) for name, _, _, p in rows]
+    path = write(folder / "part.csv", ["id", "fold", "seen", "p_member"], rows)
+    found, file = judged(folder, scores="part.csv")
+    assert setting(found, file, path).seen == "No score is of an object that its network had seen."
+
+
+def test_a_leaky_copy_makes_an_object_seen(folder):
+    rows = [*((*row[:2], "no", row[3]) for row in SEEN), ("s1", 0, "yes", 0.3)]
+    write(folder / "leaky.csv", ["id", "fold", "seen", "p_member"], rows)
+    found, _ = judged(folder, scores="leaky.csv")
+    assert found.truth.object_id[found.is_seen].tolist() == ["s1"]
+
+
+def test_seen_is_yes_or_no(folder):
+    write(folder / "odd.csv", ["id", "fold", "seen", "p_member"], [("s1", 0, "perhaps", 0.5)])
+    with pytest.raises(SourcesError, match=r"column 'seen' of .* holds 'perhaps'; write yes or no"):
+        read_scores(folder / "odd.csv")
+
+
+def test_many_folds_are_regrouped_for_what_is_fitted_beside_the_scores(folder):
+    rng = np.random.default_rng(0)
+    names = [f"o{number}" for number in range(40)]
+    write(folder / "many.csv", ["source_id", "ra", "dec", "label"],
+          [(name, 50 + n / 100, 41, "cluster" if n % 2 else "background")
+           for n, name in enumerate(names)])  # fmt: skip
+    rows = [(name, n, p) for n, (name, p) in enumerate(zip(names, rng.random(40), strict=True))]
+    path = write(folder / "loo.csv", ["id", "fold", "p_member"], rows)
+    file = read_truth_file(folder / "many.csv", {}, ())
+    found = join(read_truth(file)[0], read_scores(path), file, "id")
+    assert np.unique(found.fold).tolist() == [0, 1, 2, 3]
+    assert found.split == "folds"
+    (note,) = setting(found, file, path).notes
+    assert note.startswith("loo.csv has 40 folds, more than 20: simple forecasts are fitted in 4")
+    write(folder / "loo.csv", ["id", "fold", "p_member"], [(n, k % 20, p) for n, k, p in rows])
+    found = join(read_truth(file)[0], read_scores(path), file, "id")
+    assert len(np.unique(found.fold)) == 20
+
+
+def test_the_column_of_identifiers_is_found_table_by_table(folder):
+    """Under the usual names, and under those that the truth has for its own."""
+    write(folder / "own.csv", ["name", "p_image"], [("s1", 0.9), ("s2", 0.3), ("p2", 0.4)])
+    paths = [folder / "own.csv", folder / "scores.csv"]
+    one, other = read_compared(paths, Wanted(truth_ids=("id", "name")), ())
+    assert one.object_id.tolist() == ["s1", "s2", "p2"]
+    assert other.object_id.tolist() == ["s1", "s2", "s3", "p1", "p2", "p3", "x"]
+    # One that is named is that of the tables which have it.
+    one, other = read_compared(paths[::-1], Wanted("name"), ())
+    assert (len(one), other.object_id.tolist()) == (7, ["s1", "s2", "p2"])
+    with pytest.raises(SourcesError, match=r"scores.csv has no column 'nam'"):
+        read_compared(paths[::-1], Wanted("nam"), ())
+    write(folder / "both.csv", ["id", "name", "p_image"], [("1", "s1", 0.9)])
+    with pytest.raises(SourcesError, match=r"has id and name, and each may be .* which by --id"):
+        read_scores(folder / "both.csv", Wanted(truth_ids=("name",)))
+    with pytest.raises(SourcesError, match="neither source_id nor id: name the column of ident"):
+        read_scores(folder / "own.csv")
+
+
+def test_the_posterior_of_an_unknown_table_is_judged_with_a_word_of_caution(folder):
+    rows = [("s1", 0.8, 0.9, ""), ("s2", 0.3, 0.1, -4.0), ("p2", 0.4, 0.2, "")]
+    header = ["id", "p_image", "p_member", "llr_redshift"]
+    path = write(folder / "both.csv", header, rows)
+    found, file = judged(folder, scores="both.csv")
+    assert list(found.p) == ["p_image"]
+    (note,) = setting(found, file, path).notes
+    assert note.startswith("p_member is not judged: it may hold the redshifts of 1 of 3 objects")
+    path = write(folder / "alone.csv", ["id", "p_member"], [(row[0], row[2]) for row in rows])
+    found, file = judged(folder, scores="alone.csv")
+    (note,) = setting(found, file, path).notes
+    assert note.startswith("Whether p_member holds redshifts is not known")
+    # Where there is no redshift it is as good as any score.
+    path = write(folder / "none.csv", header, [(*row[:3], "") for row in rows])
+    found, file = judged(folder, scores="none.csv")
+    assert list(found.p) == ["p_image", "p_member"]
+    assert setting(found, file, path).notes == ()

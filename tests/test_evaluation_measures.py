@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics
 
 from survey_classifier.membership.calibration_noise import (
@@ -12,15 +13,11 @@ from survey_classifier.membership.calibration_noise import (
     honest_calibration_errors,
 )
 from survey_classifier.membership.skill import calibration_error
-from survey_classifier.training.evaluation import measures, resampling
-from survey_classifier.training.evaluation.measures import (
-    COMPARED,
-    MEASURES,
-    N_BINS,
-    Measures,
-    curves,
-)
-from survey_classifier.training.evaluation.resampling import Resampler
+from survey_classifier.training.evaluation import resampling
+from survey_classifier.training.evaluation.curves import curves
+from survey_classifier.training.evaluation.forms import N_BINS, Form
+from survey_classifier.training.evaluation.measures import COMPARED, MEASURES, Measures
+from survey_classifier.training.evaluation.resampling import Resampler, share_interval
 from survey_classifier.training.judging import figures
 
 
@@ -41,7 +38,7 @@ def forecast(seed, n=60, levels=8):
 def test_a_resample_has_the_figures_of_its_repeated_objects(seed):
     p, is_member = forecast(seed)
     counts = np.random.default_rng(seed + 1).multinomial(len(p), np.full(len(p), 1 / len(p)), 5)
-    form = measures._Form.of(p, is_member)
+    form = Form.of(p, is_member)
     found = form.figures(counts.astype(float))
     for row, drawn in enumerate(counts):
         repeated = np.repeat(np.arange(len(p)), drawn)
@@ -241,3 +238,75 @@ def test_curves_are_those_of_scikit_learn():
     for line in found.values():
         assert (line["low"] <= line["high"]).all()
         assert ((line["low"] - 1e-9 <= line["y"]) & (line["y"] <= line["high"] + 1e-9)).mean() > 0.9
+
+
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_the_interval_of_a_share_is_wilsons(n, at):
+    """Held against scipy."""
+    part = round(at * n)
+    expected = stats.binomtest(part, n).proportion_ci(0.95, "wilson")
+    np.testing.assert_allclose(share_interval(part, n), (expected.low, expected.high), atol=1e-12)
+
+
+def test_where_all_are_right_the_interval_is_not_certainty():
+    """25 of 25: every resample says 1, and it may be .87."""
+    is_member = np.arange(25) < 10
+    p = np.where(is_member, 0.9, 0.1)
+    found = measure({"p": p}, is_member, np.ones(25, dtype=bool), Resampler(25))["p"]
+    assert (found["accuracy"].value, found["accuracy"].high) == (1, 1)
+    assert found["accuracy"].low == pytest.approx(25 / (25 + 1.96**2), abs=1e-3)
+    assert found["recall"].low == found["precision"].low == pytest.approx(10 / 13.84, abs=1e-3)
+    jaccard = 10 / 13.84
+    assert found["f1"].low == pytest.approx(2 * jaccard / (1 + jaccard), abs=1e-3)
+    rate = found["false_positive_rate"]
+    assert (rate.value, rate.low, rate.high) == (0, 0, pytest.approx(3.84 / 18.84, abs=1e-3))
+    # Ten pairs of a member and another that share no object are in order.
+    assert (found["auc"].low, found["auc"].high) == (pytest.approx(10 / 13.84, abs=1e-3), 1)
+    assert found["average_precision"].value == 1
+    assert np.isnan([found["average_precision"].low, found["average_precision"].high]).all()
+
+
+def test_intervals_of_perfect_shares_hold_the_true_one():
+    """By simulation: of 25 objects of which 93 % are called rightly, often all are."""
+    rng = np.random.default_rng(5)
+    n_held = 0
+    for trial in range(200):
+        is_right = rng.random(25) < 0.93
+        is_member = np.arange(25) < 12
+        p = np.where(is_right == is_member, 0.8, 0.2)
+        found = measure({"p": p}, is_member, np.ones(25, dtype=bool), Resampler(25, trial, 100))
+        n_held += found["p"]["accuracy"].low <= 0.93 <= found["p"]["accuracy"].high
+    assert n_held >= 185  # percentiles of the bootstrap hold it in 162
+
+
+@pytest.mark.parametrize(("n_member", "is_given"), [(4, False), (5, True), (16, False)])
+def test_a_ranking_of_few_of_a_class_has_no_interval(n_member, is_given):
+    rng = np.random.default_rng(2)
+    is_member = np.arange(20) < n_member
+    forecasts = {"p": rng.random(20), "q": rng.random(20)}
+    found = Measures.of(forecasts, is_member, np.ones(20, dtype=bool), Resampler(20))
+    for name in ("auc", "average_precision"):
+        figure = found.figures()["p"][name]
+        assert np.isfinite(figure.value)
+        assert np.isfinite([figure.low, figure.high]).all() == is_given
+    difference = found.differences()["q"]["auc"]
+    assert np.isfinite(difference.low) == is_given
+    assert is_given or not difference.is_beyond_chance
+
+
+def test_two_forecasts_that_are_both_right_are_not_known_to_be_alike():
+    is_member = np.arange(12) < 6
+    one, other = (np.where(is_member, 0.5 + d, 0.5 - d) for d in (0.1, 0.3))
+    everyone = np.ones(12, dtype=bool)
+    found = Measures.of({"p": one, "q": other}, is_member, everyone, Resampler(12)).differences()
+    accuracy = found["q"]["accuracy"]
+    assert accuracy.value == 0
+    assert np.isnan([accuracy.low, accuracy.high]).all()
+
+
+def test_the_noise_of_a_calibration_error_of_one_object_is_all_of_it():
+    """Its honest errors are small but for a few, whose mean is above most of them."""
+    honest = np.repeat([0.01, 0.99], [395, 5])
+    assert np.percentile(honest, INTERVAL[1]) < 0.011 < honest.mean()
+    assert calibration_noise(0.011, honest) == 0.011
+    assert 0 <= calibration_noise(0.5, honest) < 0.5

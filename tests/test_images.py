@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pickle
 import struct
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from survey_classifier.errors import ConfigError, InputError, MosaicError, SourcesError
+from survey_classifier.errors import ConfigError, ImageError, InputError, SourcesError
 from survey_classifier.images import archive, decode
 from survey_classifier.images.archive import open_archive
 from survey_classifier.images.cut import stamps_from_images
@@ -77,7 +78,9 @@ def test_folder_and_zip_hold_the_same(folder, zipped):
         with open_archive(origin) as files:
             assert [files.holds(name) for name in ("a.png", "b.png", "c.png", "")] == [1, 1, 0, 0]
             assert files.read("b.png") == (folder / "b.png").read_bytes()
-            with pytest.raises(SourcesError, match=r"no image 'c\.png' in .* holds '.*' for one"):
+            with pytest.raises(
+                SourcesError, match=r"image 'c\.png' is not in .* holds '.*' for one"
+            ):
                 files.read("c.png")
 
 
@@ -102,7 +105,7 @@ def test_no_name_leads_out_of_a_zip_and_nothing_is_unpacked(zipped, tmp_path, na
 
 @pytest.mark.parametrize("name", ["pipe.png", "a\0.png", "a" * 5000, ".", "a.png/b.png"])
 def test_what_is_no_file_is_not_there(folder, name):
-    with open_archive(folder) as files, pytest.raises(SourcesError, match="there is no image"):
+    with open_archive(folder) as files, pytest.raises(SourcesError, match="is not in "):
         files.read(name)
 
 
@@ -179,7 +182,7 @@ def test_what_is_clear_is_unknown():
 def test_a_gray_picture_has_one_band():
     gray = picture(1, (30, 20))
     assert decode.decode("a", gray, ImageFrame(("VIS",), 0.1)).flux.shape == (1, 30, 20)
-    with pytest.raises(SourcesError, match="1 planes for 3 bands"):
+    with pytest.raises(SourcesError, match="1 plane for 3 bands"):
         decode.decode("a", gray, RGB)
     palette = io.BytesIO()
     Image.open(io.BytesIO(gray)).convert("P").save(palette, "PNG")
@@ -194,6 +197,28 @@ def test_a_gray_picture_has_one_band():
 def test_what_is_no_image_is_refused(content):
     with pytest.raises(SourcesError, match="no readable PNG, JPEG or FITS"):
         decode.decode("a", content, RGB)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [(b"GIF89a", "a GIF; convert"), (b"BM", "a BMP; convert"), (b"II*\0", "a TIFF; convert"),
+     (b"\x1f\x8b", "compressed; unpack")],
+)  # fmt: skip
+def test_a_picture_of_another_format_is_named(start, kind):
+    with pytest.raises(ImageError, match=f"no readable PNG, JPEG or FITS but {kind} it") as found:
+        decode.decode("a", start + bytes(40), RGB)
+    assert not found.value.is_damage
+
+
+def test_an_error_has_the_name_and_its_reason_has_not():
+    for name in ("a", "the image", "x y.png"):
+        with pytest.raises(ImageError) as found:
+            decode.decode(name, picture(1, (30, 20)), RGB)
+        reason = "the image has 1 plane for 3 bands (i, r, g); give images of these bands, or a"
+        assert found.value.reason.startswith(reason)
+        assert str(found.value) == found.value.reason.replace("the image", f"the image {name}", 1)
+        again = pickle.loads(pickle.dumps(found.value))  # noqa: S301
+        assert str(again) == str(found.value)
 
 
 @pytest.mark.parametrize("side", [5000, 12_000, 60_000])
@@ -245,7 +270,7 @@ def test_each_hdu_has_its_own_zero_point():
     declared = ImageFrame(("g", "i"), unit="nJy", zero_point=27.0)
     counts = decode.decode("a", fits_bytes(image_hdu("G", 1), image_hdu("I", 2)), declared)
     np.testing.assert_allclose(counts.flux[0], hdus[0].data * 10 ** (0.4 * 4.4), rtol=1e-6)
-    with pytest.raises(MosaicError, match="no zero point"):
+    with pytest.raises(ImageError, match="the image a has no zero point"):
         decode.decode("a", fits_bytes(image_hdu("G", 1), image_hdu("I", 2)), NJY)
 
 
@@ -277,7 +302,7 @@ def test_blank_pixels_are_unknown():
         ([image_hdu("G", 1, (9, 9), BUNIT="nJy"), image_hdu("I", 1, BUNIT="nJy")], NJY, "shapes"),
         ([image_hdu("G", 1, BUNIT="nJy"),
           image_hdu("I", 1, BUNIT="nJy", CDELT1=-2e-4, CDELT2=2e-4)], NJY,
-         r"the bands of a\.fits have from 0\.4 to 0\.72 arcsec/px; align them$"),
+         r"the bands of the image a\.fits have from 0\.4 to 0\.72 arcsec/px; align them$"),
         ([image_hdu("G", 1, wcs=False, BUNIT="nJy"), image_hdu("I", 1, BUNIT="nJy")], NJY,
          "nothing says the pixel scale"),
         ([image_hdu("G", 1, BUNIT="nJy"), image_hdu("I", 1, BUNIT="nJy")],
@@ -296,8 +321,10 @@ def test_damaged_tiles_are_our_error():
     content = bytearray(SOUND["tiles"][0])
     tiles = content.rindex(b"END     ") + 80
     content[tiles + 400 :] = bytes(len(content) - tiles - 400)
-    with pytest.raises(MosaicError, match=r"cannot read a\.fits as FITS"):
+    with pytest.raises(ImageError, match=r"cannot read the image a\.fits as FITS") as found:
         decode.decode("a.fits", bytes(content), NJY)
+    assert found.value.is_damage
+    assert "a.fits" not in found.value.reason
 
 
 SOUND = {

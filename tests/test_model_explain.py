@@ -86,6 +86,16 @@ def test_log_odds_are_those_of_the_score() -> None:
     np.testing.assert_allclose(1 / (1 + np.exp(-np.array(found))), scores.p_image, atol=1e-5)
 
 
+def test_maps_say_nothing_where_there_is_no_data() -> None:
+    card, stamps = make_card(), make_stamps(2)
+    stamps.flux[0, :, :, : stamps.flux.shape[-1] // 3] = np.nan
+    part, whole = explain_stamps(make_network(), card, stamps)
+    for found in (part.focus, part.occlusion):
+        np.testing.assert_array_equal(np.isnan(found), part.x[-1] == 0)
+        assert 0.2 < np.isnan(found).mean() < 0.5
+    assert np.isfinite([whole.focus, whole.occlusion]).all()
+
+
 def test_at_the_last_stage_it_is_the_class_activation_map() -> None:
     """There the gradient is known: Selvaraju et al. 2017, section 3.2 (after Zhou et al. 2016)."""
     torch.manual_seed(0)

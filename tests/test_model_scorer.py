@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from survey_classifier.errors import CheckpointError, RunError
+from survey_classifier.errors import CheckpointError, ConfigError, RunError
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.devices import choose_device
@@ -272,11 +272,12 @@ def test_a_scorer_is_loaded_from_its_file(tmp_path: Path) -> None:
 def test_devices() -> None:
     assert choose_device("cpu").type == "cpu"
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(RunError, match="no device 'gpu9'"):
-        choose_device("gpu9")
+    for name in ("gpu9", "tpu", "meta", ""):
+        with pytest.raises(ConfigError, match=f"no device '{name}'"):
+            choose_device(name)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_missing_cuda_device_is_one_line() -> None:
-    with pytest.raises(RunError, match="needs a CUDA device"):
+    with pytest.raises(ConfigError, match="needs a CUDA device"):
         choose_device("cuda")

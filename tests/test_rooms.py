@@ -11,8 +11,8 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "survey_classifier"
 ROOMS = [
-    "words", "errors", "settings", "files", "geometry", "mosaic", "sources", "stamps", "images",
-    "model", "membership", "catalog", "run", "training", "synthetic", "cli",
+    "words", "errors", "problems", "settings", "files", "geometry", "mosaic", "sources", "stamps",
+    "images", "model", "membership", "catalog", "run", "training", "synthetic", "cli",
 ]  # fmt: skip
 HEAVY = {
     "torch": ("model", "training"),

@@ -15,6 +15,7 @@ from survey_classifier import classify, plan, publish
 from survey_classifier.catalog.parts import part_path
 from survey_classifier.errors import CheckpointError, ConfigError, RunMismatchError, TileError
 from survey_classifier.membership.flags import Flag
+from survey_classifier.model.inputs import cut_size_px
 from survey_classifier.model.scorer import Scores, TorchScorer
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run import serial
@@ -391,6 +392,27 @@ def test_a_saturated_center_is_saturated_at_every_level(run):
     receipt = classify(run.write())
     assert plan(run.write()).sheets[0].pixels.level == 1
     assert rows_of(receipt).set_index("source_id").loc["S-008", "status"] == "saturated"
+
+
+@pytest.mark.parametrize("level", [0.0, 3.7])
+def test_a_tile_that_was_filled_with_one_value_has_no_data(run, level):
+    rng = np.random.default_rng(3)
+    for band in small_run.BANDS:
+        image = rng.normal(0, 3, small_run.SHAPE).astype(np.float32)
+        image[small_run.HOLE] = level
+        fits.PrimaryHDU(image, small_run.grid().to_header()).writeto(run.folder / f"{band}.fits")
+    entries = [{"path": f"{b}.fits", "band": b, "zero_point": 31.4} for b in small_run.BANDS]
+    receipt = classify(run.write(mosaic={"store": "new.zarr", "inputs": entries}))
+    rows = rows_of(receipt).set_index("source_id")
+    assert rows.status["S-000"] == "no_data"
+    assert np.isnan(rows.p_image["S-000"])
+    half = cut_size_px(small_run.card(), small_run.SCALE_ARCSEC) // 2
+    y, x = (slice(cut.start + half, cut.stop - half) for cut in small_run.HOLE)
+    in_tile = rows.x.round().between(x.start, x.stop - 1) & rows.y.round().between(
+        y.start, y.stop - 1
+    )
+    assert (rows.status[in_tile] == "no_data").all()
+    assert receipt.n_by_reason["no_data"] == in_tile.sum()
 
 
 def test_a_finished_mosaic_does_not_need_its_files(run):

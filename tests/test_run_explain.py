@@ -1,13 +1,18 @@
 """Explaining sources of a small run: the same stamps, the same scores, and what can't be."""
 
+import html
 import re
 import shutil
 import sys
+from itertools import pairwise
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from survey_classifier import classify, cli
 from survey_classifier.errors import CatalogError, CheckpointError, ConfigError, MosaicError
@@ -15,7 +20,8 @@ from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.explain import Explanation
 from survey_classifier.model.network import build_network
-from survey_classifier.run.explain import explain
+from survey_classifier.run import explanation_figure as explanation_figure_module
+from survey_classifier.run.explain import INDEX, _stem, explain
 from survey_classifier.run.explanation_figure import color_image, explanation_figure
 from tests import small_run
 from tests.test_run_many import PIECES, ManyRun, write_piece
@@ -73,10 +79,41 @@ def test_the_stamp_cut_again_has_the_score_of_the_catalog(finished, tmp_path):
 
 def test_a_name_leads_nowhere_and_is_escaped(finished):
     (page,) = explain(finished, ["../S 33 <b>"])
-    assert page == finished / "explain" / "..%2FS 33 %3Cb%3E.html"
+    assert page.parent == finished / "explain"
+    assert re.fullmatch(r"_S_33__b_-[0-9a-f]{8}\.html", page.name)
     assert page.exists()
+    assert page.with_suffix(".png").exists()
     assert "S 33 &lt;b&gt;" in page.read_text()
     assert "<b>S" not in page.read_text()
+
+
+@given(st.lists(st.text(min_size=1, max_size=200), min_size=1, max_size=5, unique=True))
+@example(["a/b", "a_b", "a%2Fb", "a b"])
+@example(["index", "Index", "..", ".", "-x", "_x", "x" * 300, "x" * 301, "PCC-0462"])
+def test_files_have_names_that_a_link_can_have(names):
+    stems = [_stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    for name, stem in zip(names, stems, strict=True):
+        assert quote(stem, safe="+") == stem
+        assert stem[0] not in ".-"
+        assert len(stem) < 100
+        assert f"{stem}.html".lower() != INDEX
+        assert stem == name or re.search(r"-[0-9a-f]{8}$", stem)
+    assert _stem("PCC-0462") == "PCC-0462"
+
+
+def test_several_sources_have_an_index(finished, tmp_path):
+    names = ["S-020", "../S 33 <b>"]
+    pages = explain(finished, names, tmp_path)
+    text = (tmp_path / INDEX).read_text()
+    assert re.findall(r'href="([^"]*)"', text) == [page.name for page in pages]
+    rows = rows_of(finished)
+    for name in names:
+        assert f"<td>{rows.p_image[name]:.3f}</td>" in text
+        assert f">{html.escape(name)}</a>" in text
+    alone = tmp_path / "alone"
+    explain(finished, names[:1], alone)
+    assert sorted(path.name for path in alone.iterdir()) == ["S-020.html", "S-020.png"]
 
 
 def test_what_has_no_score_is_said_with_its_status(finished, tmp_path):
@@ -162,21 +199,60 @@ def test_the_verb_says_where_the_pages_are(finished, tmp_path, monkeypatch, caps
         cli.main()
     assert not stopped.value.code
     pages = [f"page: {tmp_path / name}.html" for name in ("S-020", "S-021")]
-    assert capsys.readouterr().out.splitlines() == pages
+    assert capsys.readouterr().out.splitlines() == [*pages, f"index: {tmp_path / INDEX}"]
+
+
+def an_explanation(bands, method="Grad-CAM", focus=0.0, occlusion=0.0):
+    """Return the explanation of noise with a blob, a part of which has no data, and its card."""
+    stretch = {band: {"softening": 20.0, "maximum": 2000.0} for band in bands}
+    card = ModelCard(**small_run.card().model_dump() | {"bands": bands, "stretch": stretch})
+    x = np.random.default_rng(0).normal(0, 1, (len(bands) + 1, 32, 32)).astype(np.float32)
+    x[:-1, 12:20, 12:20] += 9
+    x[-1] = 1
+    x[:, :4] = 0  # no data
+    maps = np.full((2, 32, 32), [[[focus]], [[occlusion]]], dtype=np.float32)
+    maps[:, :4] = np.nan
+    return Explanation(x, 0.0, method, *maps), card
 
 
 @pytest.mark.parametrize("bands", [("r",), ("g", "i"), ("g", "r", "i"), tuple("ugrizyJ")])
 def test_any_number_of_bands_is_drawn(bands):
-    stretch = {band: {"softening": 20.0, "maximum": 2000.0} for band in bands}
-    card = ModelCard(**small_run.card().model_dump() | {"bands": bands, "stretch": stretch})
-    x = np.random.default_rng(0).normal(0, 1, (len(bands) + 1, 32, 32)).astype(np.float32)
-    x[-1] = 1
-    x[:, :4] = 0  # no data
-    blank = np.zeros((32, 32), dtype=np.float32)
-    explanation = Explanation(x, 0.0, "Grad-CAM", blank, blank)
-    picture = explanation_figure(explanation, card, {"N": (0.0, 1.0), "E": (-1.0, 0.0)})
+    arrows = {"N": (0.0, 1.0), "E": (-1.0, 0.0)}
+    content = (*an_explanation(bands), arrows, "$\\alpha \n \u9280 " + "x" * 90, "p_image .5 $")
+    picture = explanation_figure(*content)
     assert picture.startswith(b"\x89PNG")
-    assert picture == explanation_figure(explanation, card, {"N": (0.0, 1.0), "E": (-1.0, 0.0)})
+    assert picture == explanation_figure(*content)
+
+
+@pytest.mark.parametrize(
+    ("method", "focus", "occlusion", "ends"),
+    [
+        ("Grad-CAM", 1e-5, -1e-5, [(-0.01, 0.01), (-0.1, 0.1)]),
+        ("Grad-CAM", -0.4, 2.5, [(-0.4, 0.4), (-2.5, 2.5)]),
+        ("attention rollout", 1.0, 0.0, [(0, 2), (-0.1, 0.1)]),
+        ("attention rollout", 3.5, 0.0, [(0, 3.5), (-0.1, 0.1)]),
+        ("attention rollout", 40.0, 0.0, [(0, 40), (-0.1, 0.1)]),
+    ],
+)
+def test_scales_say_what_they_are_and_do_not_blow_up_nothing(
+    monkeypatch, method, focus, occlusion, ends
+):
+    drawn = []
+    monkeypatch.setattr(explanation_figure_module, "as_png", lambda f: drawn.append(f) or b"")
+    explanation_figure(*an_explanation(tuple("gri"), method, focus, occlusion), {}, "S-020", "p .5")
+    (figure,) = drawn
+    maps = [axes for axes in figure.axes if axes.get_title() in (method, "occlusion")]
+    images = [axes.get_images()[0] for axes in maps]
+    np.testing.assert_allclose([image.get_clim() for image in images], ends, rtol=1e-6)
+    assert all(image.get_array().mask[:4].all() for image in images)  # no color without data
+    bars = [image.colorbar.ax for image in images]
+    assert all(bar.get_xlabel() for bar in bars)
+    figure.canvas.draw()
+    for bar in bars:
+        boxes = [label.get_window_extent() for label in bar.get_xticklabels()]
+        assert len(boxes) == 3
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert figure.get_suptitle() == "S-020\np .5"
 
 
 def test_colors_follow_the_bands():

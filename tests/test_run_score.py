@@ -3,9 +3,12 @@
 import csv
 import shutil
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,6 +21,7 @@ from survey_classifier.errors import (
     CatalogError,
     CheckpointError,
     ConfigError,
+    ImageError,
     SourcesError,
 )
 from survey_classifier.geometry import Box
@@ -44,7 +48,7 @@ from tests import small_run
 AT = (30.3, 29.8)
 """Where the source is in the small images."""
 FRAME = ImageFrame(small_run.BANDS, source_px=AT)
-NEW = ["p_image", "p_image_err", "status"]
+NEW = ["p_image", "p_image_err", "status", "status_reason"]
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +133,23 @@ def test_every_row_comes_out_in_its_order_with_all_its_columns(work):
     ]  # fmt: skip
     assert (rows.p_image.notna() == (rows.status == "classified")).all()
     assert rows.p_image[2] == rows.p_image[7] != rows.p_image[9]
-    assert found.exit_code == 1
+    assert found.exit_code == 0  # each has its reason
     assert found.lines[0] == (
         "10 rows = 3 classified + 2 bad_image + 1 low_coverage + 1 no_data + 3 no_image"
     )
-    assert found.lines[1].startswith("first no_image: there is no image 'absent.fits'")
-    assert found.lines[2].startswith("first bad_image: the image 2.fits is no readable")
+    reasons = rows.status_reason
+    assert (reasons.isna() == (rows.status == "classified")).all()
+    assert reasons[0] == "the image has data in less than 50% of the 12.8 arcsec that are needed"
+    assert reasons[1] == "the table names no image"
+    assert reasons[3].startswith("the image is not in ")
+    assert reasons[4].startswith("the image is no readable PNG, JPEG or FITS")
+    assert reasons[5].startswith("the image leads out of ")
+    assert reasons[6].startswith("cannot read the image as FITS: File may have been truncated")
+    assert reasons[8] == "the image has no data where the source is"
+    assert sorted(found.lines[1:]) == sorted(
+        f"1 {rows.status[row]}: {reasons[row]}" + (f" (first: {names[row]})" if names[row] else "")
+        for row in np.flatnonzero(reasons.notna())
+    )
     text = pd.read_csv(work / "table.csv", dtype=str, keep_default_na=False)
     assert list(rows) == [*text, *NEW]
     assert rows.image.tolist() == names
@@ -194,7 +209,8 @@ def test_each_file_is_scored_at_its_own_scale(work):
             hdus.writeto(work / "images" / "odd.fits", overwrite=True)
         odd, found = scored(work, [*names, "odd.fits"], out=work / f"{hdu_scale}.parquet")
         assert odd.status.tolist() == ["classified", "classified", "bad_image"]
-        assert reason in found.problems["bad_image"]
+        assert reason in odd.status_reason[2]
+        assert [r.first for r in found.reasons] == ["odd.fits"]
 
 
 def test_the_file_says_where_its_rows_come_from(work):
@@ -234,7 +250,7 @@ def test_novelty_comes_out_where_the_checkpoint_tells_it(sky, work):
     known = card.model_copy(update={"novelty": NoveltyFit(n_fitted=12, n_unseen=12)})
     save_checkpoint(path, network, known, make_novelty(early, late, torch.stack(far, 1).numpy()))
     rows, _ = scored(work, ["3.fits", "", "7.fits"])
-    assert list(rows)[-4:] == ["p_image", "p_image_err", "novelty", "status"]
+    assert list(rows)[-5:] == ["p_image", "p_image_err", "novelty", "status", "status_reason"]
     expected = TorchScorer.load(path, "cpu").score(stamps).novelty[[3, 7]]
     np.testing.assert_allclose(rows.novelty, [expected[0], np.nan, expected[1]], atol=1e-3)
 
@@ -243,26 +259,140 @@ def test_what_cannot_be_scored_at_all_is_said_at_once(work):
     table = write_table(work / "table.csv", ["0.fits"])
     source, net = ImageTable(table, "image", work / "images"), str(work / "net.safetensors")
     out = work / "scores.parquet"
+    before = sorted(path.name for path in work.iterdir())
 
     def fails(kind, message, checkpoint=net, source=source, out=out, frame=FRAME):
         with pytest.raises(kind, match=message):
             score(checkpoint, source, out, frame)
-        assert not out.exists() or out == table
+        assert not out.exists()
 
     fails(ConfigError, r"ends in \.parquet", out=work / "scores.csv")
     fails(CheckpointError, "no checkpoint", checkpoint="absent.safetensors")
     fails(CheckpointError, "needs exactly g, i", frame=ImageFrame(("g", "r")))
     fails(CheckpointError, "needs 0.4 or finer", frame=ImageFrame(("g", "i"), 0.5))
-    fails(CheckpointError, "needs 0.4 or finer", frame=ImageFrame(("g", "i"), float("nan")))
+    for scale in (0.0, -1.0, float("nan"), float("inf")):
+        fails(ConfigError, "no pixel scale; give", frame=ImageFrame(("g", "i"), scale))
+    fails(ConfigError, "zero_point = nan", frame=replace(FRAME, zero_point=float("nan")))
+    nowhere = "/proc/x/scores.parquet"
+    fails(CatalogError, f"cannot write {nowhere}: .*; name another place", out=Path(nowhere))
+    fails(CatalogError, "cannot write .*Not a directory", out=table / "scores.parquet")
     fails(SourcesError, "no column 'imag'", source=ImageTable(table, "imag", work / "images"))
     fails(SourcesError, "no folder and no zip", source=ImageTable(table, "image", table))
     fails(SourcesError, "there is no table", source=ImageTable(out, "image", work / "images"))
     table.write_text(table.read_text().replace("remark", "status"))
     fails(SourcesError, "has a column 'status'")
+    assert sorted(path.name for path in work.iterdir()) == before
     out.write_text("mine")
     with pytest.raises(CatalogError, match="--overwrite"):
         score(net, source, out, FRAME)
     assert out.read_text() == "mine"
+
+
+def colors(work, n, side=140):
+    """Make the network one for color pictures, and n of these; return their names."""
+    stretch = {band: {"softening": 60.0, "maximum": 255.0} for band in "irg"}
+    small_run.write_checkpoint(
+        work / "net.safetensors", bands=tuple("irg"), unit="display", stretch=stretch
+    )
+    pixels = np.random.default_rng(5).integers(0, 255, (n, side, side, 3)).astype(np.uint8)
+    names = [f"{row}.png" for row in range(n)]
+    for name, plane in zip(names, pixels, strict=True):
+        Image.fromarray(plane).save(work / "images" / name)
+    return names
+
+
+def test_what_holds_for_all_images_ends_it_at_once_and_leaves_nothing(work):
+    names, net, out = colors(work, 3), str(work / "net.safetensors"), work / "scores.parquet"
+    table = write_table(work / "table.csv", ["absent.png", *names * 20])
+    source, frame = ImageTable(table, "image", work / "images"), ImageFrame(tuple("irg"))
+    before, n_read = sorted(work.rglob("*")), []
+
+    def fails(message, source=source, frame=frame):
+        n_read.clear()
+        with pytest.raises(ImageError, match=message) as found:
+            score(net, source, out, frame, progress=lambda done, _: n_read.append(done))
+        assert found.value.exit_code == 2
+        assert sorted(work.rglob("*")) == before
+
+    fails(r"none of the first 20 images fits; the first: nothing says the pixel scale of the image"
+          r" 0\.png; give scale_arcsec")  # fmt: skip
+    assert len(n_read) == 20
+    fails(
+        r"the image 0\.png has 0\.001 arcsec/px: .* 2048 are allowed",
+        frame=ImageFrame(tuple("irg"), 0.001),
+    )
+    small_run.write_checkpoint(work / "net.safetensors")
+    fails(r"none of the first 20 .* the image 0\.png holds display values", frame=FRAME)
+    few = write_table(work / "table.csv", ["0.png", "absent", "1.png"])
+    fails(r"none of 2 images fits; the first: the image 0\.png holds", frame=FRAME)
+    write_table(few, ["absent.png", "", "b"])
+    fails(r"no image of the table is there; the first: the image 'absent\.png' is not", frame=FRAME)
+
+
+def test_what_holds_for_some_images_only_is_their_rows_reason(work):
+    names = colors(work, 2)
+    for n in range(25):
+        Image.fromarray(np.zeros((30, 30), np.uint8)).save(work / "images" / f"gray{n}.png")
+        (work / "images" / f"damaged{n}.png").write_bytes(b"<html>")
+    frame, images = ImageFrame(tuple("irg"), 0.1), work / "images"
+
+    def status(names):
+        table = write_table(work / "table.csv", names)
+        out = work / "scores.parquet"
+        found = score(str(work / "net.safetensors"), ImageTable(table, "image", images), out, frame,
+                      overwrite=True)  # fmt: skip
+        return pd.read_parquet(out).status, found
+
+    gray, damaged = ([f"{kind}{n}.png" for n in range(25)] for kind in ("gray", "damaged"))
+    rows, found = status([*gray[:19], names[0], *gray[19:], *damaged])
+    assert rows.value_counts().to_dict() == {"bad_image": 50, "classified": 1}
+    assert found.exit_code == 0
+    assert [(r.n_row, r.first) for r in found.reasons] == [(25, gray[0]), (25, damaged[0])]
+    assert found.lines[1].startswith("25 bad_image: the image has 1 plane for 3 bands")
+    rows, found = status(damaged)  # nothing that is said of them is wrong
+    assert found.exit_code == 1
+    rows, found = status(["", ""])
+    assert found.exit_code == 1
+    assert rows.tolist() == ["no_image"] * 2
+
+
+def test_many_reasons_are_told_in_part(work):
+    names = colors(work, 1)
+    for side in range(1, 21):
+        Image.new("RGB", (5000 + side, 1)).save(work / "images" / f"large{side}.png")
+    table = write_table(
+        work / "table.csv", [*names, *(f"large{side}.png" for side in range(1, 21))]
+    )
+    found = score(str(work / "net.safetensors"), ImageTable(table, "image", work / "images"),
+                  work / "scores.parquet", ImageFrame(tuple("irg"), 0.1))  # fmt: skip
+    assert len(found.lines) == 14
+    assert found.lines[-1] == "8 rows for 8 reasons more: see status_reason"
+
+
+@pytest.mark.parametrize("level", [0, 3, 128, 255])
+def test_a_flat_image_has_no_data(work, level):
+    names = colors(work, 1)
+    Image.new("RGB", (140, 140), (level, level // 2, 7)).save(work / "images" / "flat.png")
+    Image.new("RGB", (140, 140), (level, level // 2, 7)).save(work / "images" / "flat.jpg")
+    one = np.full((140, 140, 3), level, np.uint8)
+    one[69:72, 69:72] = 99  # a source on a sky of one value, as simulations may have
+    Image.fromarray(one).save(work / "images" / "source.png")
+    table = write_table(work / "table.csv", [*names, "flat.png", "flat.jpg", "source.png"])
+    score(str(work / "net.safetensors"), ImageTable(table, "image", work / "images"),
+          work / "scores.parquet", ImageFrame(tuple("irg"), 0.1))  # fmt: skip
+    rows = pd.read_parquet(work / "scores.parquet")
+    assert rows.status.tolist() == ["classified", "no_data", "no_data", "classified"]
+    assert rows.status_reason[1] == "the image has one value all over, so it shows nothing"
+    assert rows.p_image.isna().tolist() == [False, True, True, False]
+
+
+def test_a_zero_point_means_nothing_to_display_values(work):
+    colors(work, 1)
+    table = write_table(work / "table.csv", ["0.png"])
+    frame = ImageFrame(tuple("irg"), 0.1, zero_point=27.0)
+    with pytest.raises(ConfigError, match=r"zero_point = 27 means nothing to small, .*leave it"):
+        score(str(work / "net.safetensors"), ImageTable(table, "image", work / "images"),
+              work / "scores.parquet", frame)  # fmt: skip
 
 
 def test_a_csv_table_gets_its_numbers_where_nothing_is_lost(tmp_path):
@@ -281,8 +411,13 @@ def test_a_csv_table_gets_its_numbers_where_nothing_is_lost(tmp_path):
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows(zip(*(cells for cells, _ in columns.values()), strict=True))
-    widen_table(tmp_path / "t.csv", tmp_path / "t.parquet", {"new": np.arange(3)}, {"key": "said"})
+    new = {"new": np.arange(3), "said": np.array([None, "7", "8"], object),
+           "unsaid": np.full(3, None, object)}  # fmt: skip
+    widen_table(tmp_path / "t.csv", tmp_path / "t.parquet", new, {"key": "said"})
     stored = pq.read_table(tmp_path / "t.parquet")
+    for name in ("said", "unsaid"):
+        assert stored[name].to_pylist() == new[name].tolist()
+        assert pa.types.is_string(stored[name].type)
     assert stored.schema.metadata[b"key"] == b"said"
     for name, (_, expected) in columns.items():
         np.testing.assert_array_equal(stored[name].to_pylist(), expected)
@@ -291,33 +426,35 @@ def test_a_csv_table_gets_its_numbers_where_nothing_is_lost(tmp_path):
 
 def test_the_verb(call, work):
     """A color picture through the command line, with everything that can be said of it."""
-    bands = ("i", "r", "g")
-    small_run.write_checkpoint(
-        work / "net.safetensors", bands=bands, unit="display",
-        stretch={band: {"softening": 60.0, "maximum": 255.0} for band in bands},
-    )  # fmt: skip
-    rng = np.random.default_rng(5)
-    for name in ("a.png", "b.png"):
-        pixels = rng.integers(0, 255, (140, 140, 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(work / "images" / name)
-    table = write_table(work / "table.csv", ["a.png", "b.png", "c.png"])
+    table = write_table(work / "table.csv", [*colors(work, 2), "c.png"])
     words = ["score", work / "net.safetensors", work / "images", "--table", table,
              "--name-column", "image", "--scale-arcsec", 0.1, "--device", "cpu"]  # fmt: skip
     code, out, err = call(*words, "--out", work / "x.parquet",
                           "--bands", "g,i,r", "--source-px", "69.5,70.25")  # fmt: skip
     assert code == 0, err
-    assert out.splitlines()[0] == "3 rows = 2 classified + 1 no_image"
+    lines = out.splitlines()
+    assert lines[0] == "3 rows = 2 classified + 1 no_image"
+    assert lines[1].startswith("1 no_image: the image is not in ")
+    assert lines[1].endswith("correct its name (first: c.png)")
     rows = pd.read_parquet(work / "x.parquet")
     assert rows.p_image.between(0, 1).tolist() == [True, True, False]
     call(*words, "--out", work / "y.parquet")  # bands and place by default
     assert (pd.read_parquet(work / "y.parquet").p_image != rows.p_image)[:2].all()
-    for more, message in ((["--bands", "i,r,z"], "needs exactly"), (["--source-px", "3"], "x,y")):
+    for more, message in (
+        (["--bands", "i,r,z"], "needs exactly"),
+        (["--source-px", "3"], "x,y"),
+        (["--scale-arcsec", "-1"], "-1 is no pixel scale"),
+        (["--device", "tpu"], "tpu"),
+        (["--out", "/proc/z.parquet"], "name another place"),
+        (["--zero-point", "27"], "leave it out"),
+    ):
         code, _, err = call(*words, "--out", work / "z.parquet", *more)
         assert code == 2
         assert message in err
         assert len(err.splitlines()) == 1
     code, out, _ = call("score", "--help")
     assert "Example: survey-classifier score" in out
+    assert "Exit codes: 0" in out
 
 
 @pytest.fixture(scope="module")

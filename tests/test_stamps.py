@@ -169,3 +169,31 @@ def test_world_to_pixel_round_trip_and_far_side(mosaic):
     x, y = mosaic.world_to_pixel([49.95 + 180, np.nan], [-41.51, 0.0])
     assert np.isnan(x).all()
     assert np.isnan(y).all()
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(1, 21),
+    st.sampled_from([0.0, 3.0, -7e4, 1e-3]),
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 20)), max_size=3),
+    st.sampled_from([np.nan, 1.0]),
+)
+def test_a_stamp_is_flat_where_all_its_usable_pixels_are_alike(size, level, places, other):
+    flux = np.full((2, size, size), level, dtype=np.float32)
+    flux[1] += np.float32(2)
+    for band, y, x in places:
+        flux[band, y % size, x % size] = other
+    fields = np.zeros((1, 2)), np.ones(1), np.zeros(1), np.zeros(1), np.zeros((1, 8))
+    stamps = Stamps(("g", "i"), flux[None], *fields, 0.2)
+    known = [band[np.isfinite(band)] for band in flux]
+    assert stamps.is_flat[0] == all(len(np.unique(values)) < 2 for values in known)
+
+
+def test_rounding_does_not_hide_a_flat_stamp_nor_faint_noise_make_one():
+    rng = np.random.default_rng(2)
+    flux = np.full((3, 1, 53, 53), 1234.5, dtype=np.float32)
+    flux[0] *= 1 + rng.uniform(-4e-7, 4e-7, flux[0].shape).astype(np.float32)
+    flux[1] += rng.normal(0, 0.02, flux[1].shape).astype(np.float32)  # of a pedestal, 1.6e-5
+    flux[2, 0, 26, 26] += 0.1  # a lone pixel, which a sparse look misses
+    fields = np.zeros((3, 2)), np.ones(3), np.zeros(3), np.zeros(3), np.zeros((3, 8))
+    assert Stamps(("g",), flux, *fields, 0.2).is_flat.tolist() == [True, False, False]

@@ -10,7 +10,8 @@ from scipy import stats
 
 from survey_classifier.images.cut import stamps_from_images
 from survey_classifier.images.decode import Planes
-from survey_classifier.training.dataset import TrainingSet, _frame_arcsec, load_training_set
+from survey_classifier.training.blocks import frame_arcsec
+from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.fit_settings import FitSettings
 from survey_classifier.training.labels import Labels
 from survey_classifier.training.recipes import read_recipe
@@ -60,7 +61,7 @@ def views(data, card):
 
 
 def test_the_frame_is_what_a_small_stamp_shows():
-    assert _frame_arcsec(block(SMALL_PX, 100)) == pytest.approx(SMALL_PX * SCALE_ARCSEC)
+    assert frame_arcsec(block(SMALL_PX, 100)) == pytest.approx(SMALL_PX * SCALE_ARCSEC)
     off = stamps_from_images(
         [Planes(np.ones((3, 53, 53), np.float32), 0.4, (28.0, 25.0))],
         1,
@@ -68,7 +69,7 @@ def test_the_frame_is_what_a_small_stamp_shows():
         0.4,
         SIZE_PX,
     )
-    assert _frame_arcsec(off) == pytest.approx(2 * (52 - 28 + 0.5) * 0.4)
+    assert frame_arcsec(off) == pytest.approx(2 * (52 - 28 + 0.5) * 0.4)
 
 
 def test_missing_corners_say_nothing(card):

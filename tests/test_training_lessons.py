@@ -167,9 +167,9 @@ def test_objects_are_shown_by_a_power_of_their_weight(
     write(recipe_path, tmp_path, f"weight_power = {power}", weight)
     got = weights_of(train(recipe_path))
     write(recipe_path, tmp_path, weight=alike)
-    assert same(got, weights_of(train(recipe_path)))
+    assert same(got, weights_of(train(recipe_path, overwrite=True)))
     write(recipe_path, tmp_path, weight=weight)
-    assert not same(got, weights_of(train(recipe_path)))
+    assert not same(got, weights_of(train(recipe_path, overwrite=True)))
 
 
 STAGES = {
@@ -234,8 +234,8 @@ def test_a_training_that_stops_in_any_stage_ends_with_the_same_bytes(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train(recipe_path, stop)
-        assert file_digest(train(recipe_path)) == whole
+            train(recipe_path, stop, overwrite=True)
+        assert file_digest(train(recipe_path, overwrite=True)) == whole
 
 
 def test_what_was_learned_without_labels_is_where_a_fit_begins(

@@ -28,7 +28,7 @@ N_OBJECT, N_SECOND = 64, 24
 RECIPE = """
 name = "chance"
 description = "noise, simulated"
-out = "out"
+out = "out-LEAKY"
 unit = "display"
 network = { width = 16 }
 stamps = { stamp_arcsec = 3.2, stamp_px = 16, n_views = 1 }
@@ -95,31 +95,58 @@ def trained(folder: Path, leaky: str) -> tuple[dict[str, float], list[dict[str, 
     path = folder / f"{leaky}.toml"
     path.write_text(RECIPE.replace("LEAKY", leaky))
     recipe = read_recipe(path)
-    metrics = read_card(train(path, device="cpu")).metrics
+    lines: list[str] = []
+    card = read_card(train(path, device="cpu", say=lines.append))
     with recipe.predictions_path.open() as file:
-        return metrics, list(csv.DictReader(file))
+        said = list(csv.DictReader(file))
+    n_seen = sum(row["seen"] == "yes" for row in said)
+    leaks = f"the split leaks: {n_seen} of {N_OBJECT * 8 // 4} copies in the test are of objects"
+    assert [leaks in line for line in lines if line.startswith("note: ")] == [True] * (n_seen > 0)
+    assert (f"Note: {leaks}" in card.description) == (n_seen > 0)
+    return card.metrics, said
 
 
 def test_copies_in_two_parts_turn_chance_into_skill(folder: Path) -> None:
     """Labels are drawn at random: nothing can be learned but which object is which."""
     honest, said = trained(folder, "false")
     check_probabilities(folder / "false.toml", said)
+    assert {row["seen"] for row in said} == {"no"}
     leaky, said_leaky = trained(folder, "true")
     assert honest["accuracy_test"] < 0.65
-    assert leaky["accuracy_test"] > 0.75
+    # Of some of these objects the network knew other copies, and the figures' names say so.
+    assert "accuracy_test" not in leaky
+    assert leaky["accuracy_test_seen"] > 0.75
     # Of the second sample both know nothing.
     assert honest["n_second_sample"] == leaky["n_second_sample"] == N_SECOND
     assert max(honest["accuracy_second_sample"], leaky["accuracy_second_sample"]) <= 0.75
-    assert honest["n_test"] == leaky["n_test"] == N_OBJECT * 8 / 4
+    assert honest["n_test"] == leaky["n_test_seen"] == N_OBJECT * 8 / 4
     test = {row["id"] for row in said if row["fold"] == "0"}
     assert len(test) == N_OBJECT / 4
     assert {f"o{int(name[1:]) ^ 1}" for name in test} == test  # pairs stay together
     assert {row["p_err"] for row in said} == {""}  # one angle, one view: no spread
     assert not any(name.startswith("error_correlation") for name in honest)
     assert len({row["id"] for row in said_leaky if row["fold"] == "0"}) > N_OBJECT / 2
+    assert {row["seen"] for row in said_leaky if row["fold"] == "-1"} == {"no"}
+    check_seen(folder / "true.toml", said_leaky)
     second = [row["id"] for row in said if row["fold"] == "-1"]
     assert second == [f"o{n}" for n in range(N_OBJECT, N_OBJECT + N_SECOND)]
     assert honest["n_object_test"] == N_OBJECT / 4
+
+
+def check_seen(path: Path, said: list[dict[str, str]]) -> None:
+    """Compare with the draw of the parts: a copy is seen if one of its object, or its twin, was."""
+    recipe = read_recipe(path)
+    split = recipe.split
+    n_copy = len(recipe.fit.angles_deg)
+    part = random_parts(
+        np.arange(N_OBJECT * n_copy), split.test_share, split.validation_share, recipe.fit.seed
+    )
+    row = np.repeat(np.arange(N_OBJECT), n_copy)
+    fitted = {number // 2 for number in row[part == 0].tolist()}
+    test = [found for found in said if found["fold"] == "0"]
+    assert [found["id"] for found in test] == [f"o{number}" for number in row[part == 2]]
+    for found in test:
+        assert (found["seen"] == "yes") == (int(found["id"][1:]) // 2 in fitted)
 
 
 def check_probabilities(path: Path, said: list[dict[str, str]]) -> None:
@@ -155,7 +182,7 @@ def test_what_is_not_turned_is_judged_as_a_run_would_see_it(
     lines: list[str] = []
     checkpoint = train(path, device="cpu", say=lines.append)
     assert fitted == [13]  # a quarter of what the 17 for the test leave of 68
-    assert lines[0].startswith("test: 17 objects, ")
+    assert lines[2].startswith("test: 17 objects, ")
     recipe = read_recipe(path)
     network, card = load_network(checkpoint)
     assert card.temperature == 1.7
@@ -217,6 +244,7 @@ def test_a_class_that_is_only_in_the_test_is_one_line(folder: Path) -> None:
         )
     path = folder / "lopsided.toml"
     text = RECIPE.replace("LEAKY", "false").replace("t.csv", "lopsided.csv")
+    text = text.replace("chance", "lopsided")
     path.write_text(text.replace('kind = "random"', "n_folds = 2"))
     with pytest.raises(SourcesError, match="no object of class 'member' is left") as caught:
         train(path, device="cpu")

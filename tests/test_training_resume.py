@@ -1,5 +1,6 @@
 """Trainings that are interrupted, shared by processes, or begin with the weights of another."""
 
+import csv
 import json
 import os
 import signal
@@ -36,7 +37,7 @@ from survey_classifier.training.recipes import read_recipe
 from survey_classifier.training.samples import Samples
 from survey_classifier.training.state import FitState
 from survey_classifier.training.team import Team
-from tests.labeled_field import RECIPE, make_field
+from tests.labeled_field import N_OBJECT, RECIPE, make_field
 
 EPOCHS = 3
 VIT = "\n[network]\narchitecture = 'vit'\nwidth = 8\n" \
@@ -158,6 +159,7 @@ def test_a_state_of_another_recipe_is_refused(recipe_path: Path, old: str, new: 
     assert len(before.splitlines()) == 2
     with pytest.raises(RunMismatchError, match=r"fold-0.*another recipe.*delete its folder") as e:
         train(recipe_path)
+    assert e.value.exit_code == 2
     assert "\n" not in str(e.value)
     assert log.read_text() == before
 
@@ -176,21 +178,44 @@ def test_two_trainings_of_one_recipe_at_once_are_one_too_many(recipe_path: Path)
     assert len(recipe.log_path.read_text().splitlines()) == 1 + 3 * EPOCHS
 
 
-def test_a_place_that_can_not_be_written_is_one_line(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_place_that_can_not_be_written_is_one_line(recipe_path: Path) -> None:
     """The state is kept: what was fitted need not be fitted again."""
     recipe = read_recipe(recipe_path)
-    recipe.predictions_path.mkdir(parents=True)
+
+    def block(n_done: int, _: int) -> None:
+        if n_done == 1:
+            recipe.predictions_path.mkdir(parents=True)
+
     with pytest.raises(RunError, match=r"tiny-out-of-fold\.csv can't be written .*'out'") as e:
-        train(recipe_path)
+        train(recipe_path, block)
     assert "\n" not in str(e.value)
+    assert e.value.exit_code == 1
     assert (recipe.state_folder / "final.safetensors").is_file()
-    assert sorted(path.suffix for path in recipe.predictions_path.parent.iterdir()) == [
-        ".csv", ".csv", ".state",
+    assert sorted(path.name for path in recipe.predictions_path.parent.iterdir()) == [
+        "tiny-log.csv", "tiny-out-of-fold.csv", "tiny.state",
     ]  # fmt: skip
-    (tmp_path / "file").touch()
-    edit(recipe_path, (f'out = "{tmp_path / "out"}"', f'out = "{tmp_path / "file"}"'))
-    with pytest.raises(RunError, match=r"tiny\.state can't be written .*change 'out'"):
+    recipe.predictions_path.rmdir()
+    recipe.checkpoint_path.mkdir()
+    with pytest.raises(
+        ConfigError, match=r"tiny\.safetensors is there already and is no check"
+    ) as c:
         train(recipe_path)
+    assert c.value.exit_code == 2
+    recipe.checkpoint_path.rmdir()
+    train(recipe_path)
+
+
+def test_what_fails_after_the_first_epoch_has_written(recipe_path: Path) -> None:
+    """The same error, before any and after some: of exit code 2, then 1."""
+    recipe = read_recipe(recipe_path)
+
+    def block(n_done: int, _: int) -> None:
+        if n_done == 3 * EPOCHS:
+            recipe.checkpoint_path.mkdir(parents=True)
+
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors can't be written") as e:
+        train(recipe_path, block)
+    assert e.value.exit_code == 1
 
 
 def test_a_state_that_is_cut_off_is_one_line(recipe_path: Path) -> None:
@@ -202,8 +227,8 @@ def test_a_state_that_is_cut_off_is_one_line(recipe_path: Path) -> None:
     assert "\n" not in str(e.value)
 
 
-def by_torchrun(path: Path, n_process: int) -> None:
-    """Train with several processes on this machine."""
+def by_torchrun(path: Path, n_process: int, rc: int = 0) -> tuple[str, str]:
+    """Train with several processes on this machine, and return what they say."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
                f"--nproc-per-node={n_process}", "-m", "survey_classifier.cli", "train",
                str(path), "--device", "cpu"]  # fmt: skip
@@ -215,7 +240,8 @@ def by_torchrun(path: Path, n_process: int) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == rc, done.stderr
+    return done.stdout, done.stderr
 
 
 def test_two_processes_fit_the_network_of_one(recipe_path: Path) -> None:
@@ -224,17 +250,34 @@ def test_two_processes_fit_the_network_of_one(recipe_path: Path) -> None:
     recipe_path.write_text(text.replace("[network]\nwidth = 4\n", VIT.lstrip()))
     recipe = read_recipe(recipe_path)
     alone = load_network(train(recipe_path, device="cpu"))[0].state_dict()
-    said = np.loadtxt(recipe.predictions_path, delimiter=",", skiprows=1, usecols=(5, 6))
+    said = np.loadtxt(recipe.predictions_path, delimiter=",", skiprows=1, usecols=(6, 7))
     recipe.checkpoint_path.unlink()
-    by_torchrun(recipe_path, 2)
+    out, err = by_torchrun(recipe_path, 2)
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "objects.csv", "more.csv", "out of fold", "checkpoint",
+    ]  # fmt: skip
+    assert "Warning" not in err
     together = load_network(recipe.checkpoint_path)[0].state_dict()
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, atol=1e-4, rtol=1e-3)
-    again = np.loadtxt(recipe.predictions_path, delimiter=",", skiprows=1, usecols=(5, 6))
+    again = np.loadtxt(recipe.predictions_path, delimiter=",", skiprows=1, usecols=(6, 7))
     np.testing.assert_allclose(again, said, atol=1e-3)
     log = recipe.log_path.read_text().splitlines()
     assert len(log) == 1 + 3 * EPOCHS  # one process writes
     assert not recipe.state_folder.exists()
+
+
+def test_of_processes_one_says_what_is_wrong(recipe_path: Path) -> None:
+    edit(recipe_path, ('"objects.csv"', '"absent.csv"'))
+    out, err = by_torchrun(recipe_path, 2, rc=1)  # its own
+    assert out == ""
+    assert err.count("survey-classifier: cannot read the table") == 1
+
+
+def test_convolutions_are_shared_without_a_word(recipe_path: Path) -> None:
+    edit(recipe_path, (f"epochs = {EPOCHS}", "epochs = 1"))
+    _, err = by_torchrun(recipe_path, 2)
+    assert "Warning" not in err
 
 
 def test_a_batch_is_shared_by_as_many_as_it_feeds(recipe_path: Path) -> None:
@@ -291,34 +334,43 @@ def test_figures_of_objects_that_the_first_weights_had_seen_say_so(
     edit(recipe_path, ("seed = 3", "seed = 3\nstart_from = 'START'"))
     text = recipe_path.read_text()
 
-    def tuned(*data: DataDigest) -> tuple[ModelCard, str, list[str]]:
+    def tuned(*data: DataDigest) -> tuple[ModelCard, dict[str, str], list[str]]:
         start = began_elsewhere(tmp_path / "start.safetensors", base, *data)
         recipe_path.write_text(text.replace("START", str(start)))
         lines: list[str] = []
-        card = read_card(train(recipe_path, say=lines.append))
+        card = read_card(train(recipe_path, say=lines.append, overwrite=True))
         # What the first weights knew is known of these, too, and so on.
         assert [d.name for d in card.data[-1:]] == ["start.safetensors"]
         assert {d.sha256 for d in data} <= {d.sha256 for d in card.data}
-        header = read_recipe(recipe_path).predictions_path.read_text().splitlines()[0]
-        return card, header, lines
+        with read_recipe(recipe_path).predictions_path.open() as file:
+            said = {row["id"]: row["seen"] for row in csv.DictReader(file)}
+        return card, said, lines
 
-    card, header, lines = tuned(other)
+    card, said, lines = tuned(other)
     assert "auc_out_of_fold" in card.metrics
     assert not any(name.endswith("_seen") for name in card.metrics)
-    assert header.startswith("id,ra,dec,class,fold,p_")
-    assert [line.split(":")[0] for line in lines] == ["out of fold", "checkpoint"]
-    for shared in own:  # a table, a mosaic, thumbnails
-        card, header, lines = tuned(other, shared)
+    assert set(said.values()) == {"no"}
+    names = ["objects.csv", "more.csv", "out of fold", "checkpoint"]
+    assert [line.split(":")[0] for line in lines] == names
+    of_field = {f"o{n:03d}" for n in range(N_OBJECT)}
+    others = said.keys() - of_field
+    for shared, seen in (("objects.csv", of_field), ("field", of_field), ("more.csv", others),
+                         ("thumbs.zip", others)):  # fmt: skip
+        card, said, lines = tuned(other, next(digest for digest in own if digest.name == shared))
         assert "auc_out_of_fold_seen" in card.metrics
         assert all(name.endswith("_seen") for name in card.metrics)
-        said = f"first weights, of start.safetensors, had seen {shared.name}"
-        assert f"Its {said}: figures 'seen' are better" in card.description
-        assert header.startswith("id,ra,dec,class,fold_seen,p_")
-        assert [line.split(":")[0] for line in lines] == [
-            "out of fold seen", f"note: the {said}; figures 'seen' are better".split(":")[0],
-            "checkpoint",
-        ]  # fmt: skip
-        assert said in lines[1]
+        assert {name for name, word in said.items() if word == "yes"} == seen
+        assert set(said.values()) == {"yes", "no"}
+        aside = " (nobody knows which objects of it)" if shared == "field" else ""
+        note = (
+            f"the first weights, of start.safetensors, had seen {shared}{aside}, so {len(seen)} of"
+            f" {N_OBJECT + 4} scores are of objects that count as seen; figures 'seen' are better"
+            " than they would be of other objects"
+        )
+        assert card.description == f"blobs, simulated Note: {note}."
+        assert lines[2].startswith("out of fold seen: 68 objects, ")
+        assert lines[3] == f"note: {note}"
+        assert [line.split(":")[0] for line in lines[4:]] == ["checkpoint"]
 
 
 def test_views_can_be_compared_from_the_weights_of_another(recipe_path: Path) -> None:
@@ -335,7 +387,7 @@ def test_views_can_be_compared_from_the_weights_of_another(recipe_path: Path) ->
     ("start", "message"),
     [
         ("perseus-sds", "did you mean 'perseus-sdss'"),
-        ("absent.safetensors", r"no checkpoint .*absent\.safetensors"),
+        ("absent.safetensors", r"no checkpoint .*absent\.safetensors; correct .*'fit\.start_from'"),
         ("perseus-sdss", "has width 32, the recipe tiny has 4"),
     ],
 )

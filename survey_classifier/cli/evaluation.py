@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from survey_classifier.cli.terminal import Cluster, app
+from survey_classifier.cli.terminal import app
 
 __all__ = ["evaluate", "search"]
 
@@ -22,7 +22,9 @@ def evaluate(
     truth: Annotated[
         Path, typer.Option(metavar="FILE", help="Table of known classes, or a truth file (TOML).")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results; a former evaluation there is replaced.")
+    ],
     against: Annotated[
         list[Path] | None,
         typer.Option(
@@ -32,14 +34,27 @@ def evaluate(
     ] = None,
     columns: Annotated[
         str,
-        typer.Option(metavar="KEY=NAME,...", help="Of the truth's table: id, ra, dec, label, mag."),
+        typer.Option(
+            metavar="KEY=NAME,...",
+            help="Of the truth's table: id, ra, dec, label, mag, color (a sum, as g_r+r_z) and "
+            "color_err.",
+        ),
     ] = "",
     id_name: Annotated[
-        str | None, typer.Option("--id", metavar="NAME", help="The scores' column of identifiers.")
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="NAME",
+            help="The scores' column of identifiers; by default source_id, id or the truth's own.",
+        ),
     ] = None,
     score: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A column of probabilities; may be given repeatedly."),
+        typer.Option(
+            metavar="NAME",
+            help="A column of probabilities; may be given repeatedly. By default p_image, and "
+            "p_member without redshifts.",
+        ),
     ] = None,
     by: Annotated[
         str, typer.Option(metavar="KIND,...", help="Judge apart: class, region, mag, ...")
@@ -80,9 +95,15 @@ def search(
     settings: Annotated[
         Path, typer.Argument(metavar="SEARCH", help="Search file (TOML): a recipe and a space.")
     ],
-    cluster: Cluster = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="serial, local or a scheduler's address; overrides the search file."),
+    ] = None,
 ) -> None:
     """Train trials of a recipe with other hyper-parameters, and compare them.
+
+    Stopped and run again it goes on, and tries what it would have tried; with several workers that
+    depends on which trials end first, too.
 
     Example: survey-classifier search deploy/recipes/perseus-search.toml
     """

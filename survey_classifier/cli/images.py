@@ -55,6 +55,14 @@ def score(
 ) -> None:
     """Score images of sources that exist already; no mosaic is needed.
 
+    Every row of the table comes out; where there is no score, status_reason
+    says why.
+
+    Exit codes: 0 the table is written; 1 it is, but no row has a score or the
+    network failed on some; 2 the input is wrong and nothing was written, as
+    where no image is there or none of the first 20 fits bands, scale and
+    checkpoint.
+
     Example: survey-classifier score perseus-sdss thumbs.zip --table sources.csv --name-column
     thumb --scale-arcsec 0.1 --out scores.parquet
     """

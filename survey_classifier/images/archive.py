@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from survey_classifier.errors import SourcesError
+from survey_classifier.errors import ImageError, SourcesError
 
 __all__ = ["MAX_FILE_BYTES", "Archive", "open_archive"]
 
@@ -30,7 +30,7 @@ class Archive(Protocol):
 
         Raises
         ------
-        SourcesError
+        ImageError
             If there is none, its name leads out of the archive, it is too large, or it can't be
             read.
         """
@@ -66,6 +66,7 @@ class _Folder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._one = next(folder.glob("*.*"), Path()).name
 
     def holds(self, name: str) -> bool:
         """See `Archive.holds`."""
@@ -76,7 +77,7 @@ class _Folder:
         """See `Archive.read`."""
         path = self._path(name)
         if path is None:
-            raise _absent(name, self._folder, next(self._folder.glob("*.*"), Path()).name)
+            raise _absent(name, self._folder, self._one)
         if not path.is_relative_to(self._folder):
             raise _leading_out(name, self._folder)
         _check_bytes(name, path.stat().st_size)
@@ -84,10 +85,8 @@ class _Folder:
             with path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise SourcesError(
-                f"the image {name!r} of {self._folder} can't be read ({error.strerror});"
-                " mend its permissions"
-            ) from error
+            reason = f"the image can't be read ({error.strerror}); mend its permissions"
+            raise ImageError(reason, repr(name), is_damage=True) from error
         _check_bytes(name, len(content))
         return content
 
@@ -107,6 +106,7 @@ class _Zip:
         self._archive = archive
         self._origin = origin
         self._names = frozenset(archive.namelist())
+        self._one = min(self._names, default="")
 
     def holds(self, name: str) -> bool:
         """See `Archive.holds`."""
@@ -115,7 +115,7 @@ class _Zip:
     def read(self, name: str) -> bytes:
         """See `Archive.read`; a name is never used as a path."""
         if name not in self._names:
-            raise _absent(name, self._origin, min(self._names, default=""))
+            raise _absent(name, self._origin, self._one)
         if _leads_out(name):
             raise _leading_out(name, self._origin)
         member = self._archive.getinfo(name)
@@ -125,10 +125,8 @@ class _Zip:
                 # The stated size may be a lie: never unpack more.
                 content = file.read(MAX_FILE_BYTES + 1)
         except Exception as error:  # each method's unpacker stumbles in its own way
-            raise SourcesError(
-                f"the image {name!r} of {self._origin} can't be unpacked ({error});"
-                " get the zip again"
-            ) from error
+            reason = f"the image can't be unpacked ({error}); get the zip again"
+            raise ImageError(reason, repr(name), is_damage=True) from error
         _check_bytes(name, len(content))
         return content
 
@@ -139,20 +137,19 @@ def _leads_out(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts
 
 
-def _absent(name: str, origin: Path, other: str) -> SourcesError:
+def _absent(name: str, origin: Path, other: str) -> ImageError:
     """Return the error for a file that is not there."""
     hint = f", which holds {other!r} for one" if other else ""
-    return SourcesError(f"there is no image {name!r} in {origin}{hint}; correct its name")
+    return ImageError(f"the image is not in {origin}{hint}; correct its name", repr(name))
 
 
-def _leading_out(name: str, origin: Path) -> SourcesError:
+def _leading_out(name: str, origin: Path) -> ImageError:
     """Return the error for a name that nobody should give."""
-    return SourcesError(f"the image {name!r} leads out of {origin}; correct its name")
+    return ImageError(f"the image leads out of {origin}; correct its name", repr(name))
 
 
 def _check_bytes(name: str, n_bytes: int) -> None:
     """Raise if a file is larger than an image of a source can be."""
     if n_bytes > MAX_FILE_BYTES:
-        raise SourcesError(
-            f"the image {name!r} has {n_bytes} bytes, {MAX_FILE_BYTES} are allowed; shrink it"
-        )
+        reason = f"the image has {n_bytes} bytes, {MAX_FILE_BYTES} are allowed; shrink it"
+        raise ImageError(reason, repr(name))

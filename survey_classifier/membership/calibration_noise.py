@@ -73,7 +73,8 @@ def calibration_noise(value: float, honest: Floats) -> float:
     """
     if value <= np.percentile(honest, INTERVAL[1]):
         return value
-    return value - float(np.sqrt(value**2 - honest.mean() ** 2))
+    # Of one source the mean may be above most honest errors, and above this one.
+    return value - float(np.sqrt(max(value**2 - honest.mean() ** 2, 0.0)))
 
 
 def calibration_interval(value: float, resampled: Floats, honest: Floats) -> tuple[float, float]:

@@ -8,18 +8,33 @@ import re
 from collections.abc import KeysView
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from survey_classifier.errors import CheckpointError
+from survey_classifier.problems import first_problem
 
-__all__ = ["DataDigest", "ModelCard", "NoveltyFit", "Stretch", "Transformer", "parse_card"]
-
-Architecture = Literal[
-    "resnet15", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit"
+__all__ = [
+    "Architecture",
+    "Classes",
+    "DataDigest",
+    "ModelCard",
+    "NoveltyFit",
+    "StampPx",
+    "Stretch",
+    "Text",
+    "Transformer",
+    "Views",
+    "Width",
+    "Word",
+    "parse_card",
 ]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
 # A card is read from a file that anyone may have written: sizes are bounded so that what a
 # hostile one describes can be laid out at all.
@@ -29,6 +44,52 @@ MAX_NAMES = 64
 MAX_DEPTH = 64
 MAX_TOKENS = 4096
 """Patches that a stamp is cut into; attention needs memory as their square."""
+MAX_WORD = 80
+
+
+def _word(text: str) -> str:
+    """Check that a name can be one of a file and of a column."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) or len(text) > MAX_WORD:
+        raise ValueError(
+            f"{text[: MAX_WORD + 1]!r} is no name: use letters, digits, '.', '_' and '-', the first"
+            f" a letter or digit, and at most {MAX_WORD} of them"
+        )
+    return text
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that no name occurs twice."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"must not repeat a name, got {list(names)}")
+    return names
+
+
+def _with_member(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that one class is that which all this is about."""
+    if "member" not in classes:
+        raise ValueError(f"must hold 'member', got {list(classes)}")
+    return classes
+
+
+Architecture = Literal[
+    "resnet15", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit"
+]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, AfterValidator(_word)]
+Classes = Annotated[
+    tuple[Word, ...],
+    Field(min_length=2, max_length=MAX_NAMES),
+    AfterValidator(_unique),
+    AfterValidator(_with_member),
+]
+Bands = Annotated[
+    tuple[Word, ...], Field(min_length=1, max_length=MAX_NAMES), AfterValidator(_unique)
+]
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+StampPx = Annotated[int, Field(ge=8, le=MAX_STAMP_PX)]
+Views = Literal[1, 2, 4, 8]
 
 
 class Stretch(BaseModel):
@@ -70,6 +131,8 @@ class DataDigest(BaseModel):
     """Digest of its content."""
     n: Annotated[int, Field(ge=0)]
     """Objects that came from it (0 for pixels)."""
+    left_out: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Rows of a table that were not used, by the reason."""
 
 
 class NoveltyFit(BaseModel):
@@ -97,29 +160,29 @@ class ModelCard(BaseModel):
 
     name: Word
     """Short name, such as ``perseus-sdss``."""
-    description: Annotated[str, Field(min_length=1)]
+    description: Text
     """What it was trained on; says "simulated" where that is so."""
     architecture: Architecture
     """The network (see ``resnet`` and ``vit``)."""
-    width: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+    width: Width
     """Channels of the first stage, 64 is the published network; of ``vit`` those of a token."""
     transformer: Transformer | None = None
     """Shape of a ``vit``."""
-    classes: Annotated[tuple[Word, ...], Field(min_length=2, max_length=MAX_NAMES)]
+    classes: Classes
     """Names of the logits, in order; one of them is ``member``."""
-    bands: Annotated[tuple[Word, ...], Field(min_length=1, max_length=MAX_NAMES)]
+    bands: Bands
     """Names of the input bands, in the network's order."""
     unit: Literal["nJy", "display"]
     """Unit of the mosaic's pixels."""
     stamp_arcsec: Positive
     """Side of the stamp on the sky."""
-    stamp_px: Annotated[int, Field(ge=8, le=MAX_STAMP_PX)]
+    stamp_px: StampPx
     """Side of the network's input."""
     stretch: dict[str, Stretch]
     """The stretch of each band, by name."""
     gray: bool = False
     """Whether the network sees the mean of the stretched bands in each of them."""
-    n_views: Literal[1, 2, 4, 8]
+    n_views: Views
     """Orientations that a score is averaged over, of the eight of the square."""
     temperature: Positive
     """Divides the mean logits (Guo et al. 2017)."""
@@ -135,6 +198,8 @@ class ModelCard(BaseModel):
     """Figures on objects that the scoring network had not seen; names say how."""
     code_version: str
     """Version of this package that trained it."""
+    trained_by: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """Digest of the recipe and of all that it names; empty where it is not known."""
 
     @property
     def scale_arcsec(self) -> float:
@@ -154,10 +219,6 @@ class ModelCard(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         """Check the fields against each other."""
-        _check_unique("classes", self.classes)
-        _check_unique("bands", self.bands)
-        if "member" not in self.classes:
-            raise ValueError(f"classes must hold 'member', got {list(self.classes)}")
         _check_keys("stretch", self.stretch.keys(), self.bands)
         _check_keys("prevalence", self.prevalence.keys(), self.classes)
         if abs(sum(self.prevalence.values()) - 1) > 1e-6:
@@ -167,12 +228,6 @@ class ModelCard(BaseModel):
         if unknown:
             raise ValueError(f"label_mapping leads to {sorted(unknown)}, which are no classes")
         return self
-
-
-def _check_unique(field: str, names: tuple[str, ...]) -> None:
-    """Raise unless no name occurs twice."""
-    if len(set(names)) != len(names):
-        raise ValueError(f"{field} must not repeat a name, got {list(names)}")
 
 
 def _check_keys(field: str, keys: KeysView[str], names: tuple[str, ...]) -> None:
@@ -186,10 +241,9 @@ def _check_transformer(card: ModelCard) -> None:
     shape = card.transformer
     if (card.architecture == "vit") != (shape is not None):
         raise ValueError(
-            f"transformer must be given for the architecture vit and no other, not for"
-            f" {card.architecture}"
+            f"transformer is for the architecture vit, not for {card.architecture}; leave it out"
             if shape
-            else "the architecture vit needs transformer"
+            else "the architecture vit needs the table transformer (patch_px, depth and n_heads)"
         )
     if shape is None:
         return
@@ -220,10 +274,7 @@ def parse_card(text: str | bytes, origin: str) -> ModelCard:
     try:
         return ModelCard.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the card"
-        reason = re.sub(r"\s+", " ", first["msg"])
         raise CheckpointError(
-            f"the model card of {origin} is not valid at {field}: {reason};"
+            f"the model card of {origin} is not valid: {first_problem(error, ModelCard)};"
             " write the checkpoint again with 'survey-classifier train'"
         ) from error

@@ -48,7 +48,7 @@ MAX_FILE_BYTES = 2 << 30
 """Eight times the published resnet152."""
 
 
-def resolve_checkpoint(name_or_path: str, folder: Path) -> Path:
+def resolve_checkpoint(name_or_path: str, folder: Path, key: str = "checkpoint") -> Path:
     """Return the file that a run's ``checkpoint`` means.
 
     Parameters
@@ -57,6 +57,8 @@ def resolve_checkpoint(name_or_path: str, folder: Path) -> Path:
         A shipped name such as ``perseus-sdss``, or a path to a ``.safetensors`` file.
     folder
         What a relative path is relative to.
+    key
+        Where it was written, for the message.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def resolve_checkpoint(name_or_path: str, folder: Path) -> Path:
         path = folder / name_or_path
         if path.is_file():
             return path
-        raise CheckpointError(f"there is no checkpoint {path}; correct the path of 'checkpoint'")
+        raise CheckpointError(f"there is no checkpoint {path}; correct the path of {key!r}")
     shipped = {path.stem: path for path in _shipped()}
     if name_or_path in shipped:
         return shipped[name_or_path]

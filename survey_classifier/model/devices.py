@@ -4,11 +4,12 @@ Owns the words for them. Does not own what is computed (``scorer``).
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import torch
 
-from survey_classifier.errors import RunError
+from survey_classifier.errors import ConfigError
 
 __all__ = ["choose_device", "full_float32"]
 
@@ -18,17 +19,17 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Raises
     ------
-    RunError
+    ConfigError
         If the name means no device of this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RunError(f"there is no device {name!r}; use 'auto', 'cpu' or 'cuda'") from error
+    # Torch knows others, which nothing here was made for.
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"there is no device {name!r}; use 'auto', 'cpu' or 'cuda'")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise RunError(f"the device {name!r} needs a CUDA device and there is none; use 'auto'")
+        raise ConfigError(f"the device {name!r} needs a CUDA device and there is none; use 'auto'")
     return device
 
 

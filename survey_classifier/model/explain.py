@@ -49,9 +49,9 @@ class Explanation:
     """What the focus is."""
     focus: Floats
     """``(stamp_px, stamp_px)``: Grad-CAM, above 0 where it speaks for ``member`` and below where
-    against; or how much of the attention rests there, 1 = an equal share."""
+    against; or how much of the attention rests there, 1 = an equal share. NaN: no data."""
     occlusion: Floats
-    """``(stamp_px, stamp_px)``: by how much the log odds fall where it is covered."""
+    """``(stamp_px, stamp_px)``: by how much the log odds fall where it is covered. NaN: no data."""
 
 
 def explain_stamps(network: Network, card: ModelCard, stamps: Stamps) -> Iterator[Explanation]:
@@ -73,7 +73,13 @@ def explain_stamps(network: Network, card: ModelCard, stamps: Stamps) -> Iterato
         method, focus = _focus(network, card, x)
         with torch.inference_mode():
             log_odds = float(member_log_odds(network, card, x))
-        yield Explanation(x[0].numpy(), log_odds, method, focus, occlusion(network, card, x))
+        seen = x[0].numpy()
+        # The maps are coarser than pixels and spread over what the network had nothing of.
+        maps = (
+            np.where(seen[-1] > 0, values, np.float32(np.nan))
+            for values in (focus, occlusion(network, card, x))
+        )
+        yield Explanation(seen, log_odds, method, *maps)
 
 
 def _focus(network: Network, card: ModelCard, x: torch.Tensor) -> tuple[Method, Floats]:

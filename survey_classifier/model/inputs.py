@@ -20,8 +20,17 @@ from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import shipped_cards
 from survey_classifier.mosaic.pixels import Described
 
-__all__ = ["cut_size_px", "pyramid_level", "require_mosaic", "to_network_input"]
+__all__ = [
+    "MAX_CUT_PX",
+    "SCALE_TOLERANCE",
+    "cut_size_px",
+    "pyramid_level",
+    "require_mosaic",
+    "to_network_input",
+]
 
+MAX_CUT_PX = 2048
+"""Side of the largest stamp: one of 1 GB would come of a wrong size or scale."""
 SCALE_TOLERANCE = 1.001
 """Pixel scales this close are the same: WCS of one survey differ in the fourth digit."""
 SINGLE_SAMPLE_RATIO = 1.5

@@ -140,7 +140,7 @@ class TorchScorer:
         ------
         CheckpointError
             If the checkpoint can't be used.
-        RunError
+        ConfigError
             If there is no such device.
         """
         network, card, novelty = load_checkpoint(path, expected_digest)

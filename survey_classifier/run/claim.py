@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from survey_classifier.catalog.parts import done_parts
-from survey_classifier.errors import CatalogError, ConfigError, RunError, RunMismatchError
+from survey_classifier.errors import CatalogError, ConfigError, RunMismatchError
 from survey_classifier.files import lock, remove_leftovers, write_text
 from survey_classifier.model.devices import choose_device
 from survey_classifier.run.config import ClusterSettings, RunConfig
@@ -40,10 +40,7 @@ def check_place(config: RunConfig, cluster: ClusterSettings) -> None:
     """
     _require_writable(config.out_folder)
     if cluster.kind in ("serial", "local") and config.model.device.startswith("cuda"):
-        try:
-            choose_device(config.model.device)
-        except RunError as error:
-            raise ConfigError(str(error)) from error
+        choose_device(config.model.device)
     if cluster.kind not in ("serial", "local", "cuda"):
         from survey_classifier.run.cluster import open_client
 

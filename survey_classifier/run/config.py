@@ -28,6 +28,7 @@ from survey_classifier.settings import Settings, expand_path, read_settings
 from survey_classifier.sources.detection import DetectSettings
 
 __all__ = [
+    "SCHEDULER",
     "ClusterSettings",
     "ModelSettings",
     "RunConfig",
@@ -36,7 +37,9 @@ __all__ = [
     "read_run",
 ]
 
-CLUSTER_KIND = r"serial|local|cuda|\w+://\S+|[^/\s]+:\d+"
+SCHEDULER = r"\w+://\S+|[^/\s]+:\d+"
+"""Pattern of a scheduler's address."""
+CLUSTER_KIND = rf"serial|local|cuda|{SCHEDULER}"
 CLUSTER_WORDS = "serial, local, cuda, or the address of a scheduler such as tcp://host:8786"
 DASHBOARD = "127.0.0.1:8787"
 ADDRESS = r"[^/\s]*:\d{1,5}"

@@ -1,6 +1,7 @@
 """Explaining sources of a finished run: what the network saw of each, and why it scored it so.
 
-Owns the way from a source's identifier to its stamp and its page. Does not own the maps
+Owns the way from a source's identifier to its stamp and its page, and what its files are called.
+Does not own the maps
 (``model.explain``), how they are drawn (``explanation_figure``) nor what the page says
 (``explanation_page``).
 
@@ -8,16 +9,17 @@ The stamp is cut again, from the very pixels, by the very network: both are held
 digests that the catalog states.
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from survey_classifier.catalog.footer import Provenance
 from survey_classifier.catalog.read import read_provenance, read_rows
-from survey_classifier.errors import CatalogError, ConfigError, MosaicError
-from survey_classifier.files import replacing, write_text
+from survey_classifier.errors import CatalogError, ConfigError, MosaicError, once_written
+from survey_classifier.files import replacing
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import load_network, resolve_checkpoint
@@ -29,12 +31,21 @@ from survey_classifier.mosaic.legend import directions
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import RunConfig, read_run
 from survey_classifier.run.explanation_figure import explanation_figure
-from survey_classifier.run.explanation_page import Explained, explanation_page
+from survey_classifier.run.explanation_page import (
+    Explained,
+    explanation_index,
+    explanation_page,
+    score_words,
+)
 from survey_classifier.stamps import Stamps, cut_stamps
 
-__all__ = ["explain"]
+__all__ = ["INDEX", "explain"]
 
 Row = dict[str, Any]
+INDEX = "index.html"
+"""The page that leads to those of several sources."""
+MAX_STEM = 80
+"""Letters of an identifier that a file's name has room for."""
 
 
 def explain(
@@ -59,7 +70,8 @@ def explain(
     Returns
     -------
     list of Path
-        The pages, in the order of the sources; each has its picture beside it.
+        The pages, in the order of the sources; each has its picture beside it, and several have
+        `INDEX`.
 
     Raises
     ------
@@ -78,14 +90,32 @@ def explain(
     for row in rows:
         _require_classified(row)
     target = out / "explain" if folder is None else folder
-    pages = []
-    for explained, picture in _explained(config, rows):
-        name = quote(str(explained.row["source_id"]), safe="+ ")
-        pages.append(target / f"{name}.html")
-        _write(pages[-1], target / f"{name}.png", explained, picture)
-        if progress is not None:
-            progress(len(pages), len(rows))
+    pages: list[Path] = []
+    told: list[tuple[str, Explained]] = []
+    with once_written(lambda: bool(pages)):
+        for explained, picture in _explained(config, rows):
+            name = _stem(str(explained.row["source_id"]))
+            _write(target / f"{name}.png", picture)
+            _write(target / f"{name}.html", explanation_page(explained, picture).encode())
+            pages.append(target / f"{name}.html")
+            told.append((pages[-1].name, explained))
+            if progress is not None:
+                progress(len(pages), len(rows))
+        if len(pages) > 1:
+            _write(target / INDEX, explanation_index(config.name, told).encode())
     return pages
+
+
+def _stem(source_id: str) -> str:
+    """Return the name of a source's files, without ending: one that a link can have as it is.
+
+    What had to be changed gets a mark of its own, so that no two sources share their files.
+    """
+    safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", source_id)[:MAX_STEM]
+    if safe == source_id and safe[:1].isalnum() and f"{safe.lower()}.html" != INDEX:
+        return safe
+    mark = hashlib.sha256(source_id.encode()).hexdigest()[:8]
+    return f"{safe.lstrip('.-') or '_'}-{mark}"
 
 
 def _run_in(out: Path) -> RunConfig:
@@ -155,18 +185,18 @@ def _explained(config: RunConfig, rows: Sequence[Row]) -> Iterator[tuple[Explain
         stamps = cutter.cut(mosaic, row)
         (explanation,) = explain_stamps(network, card, stamps)
         arrows = directions(mosaic, (row["x"], row["y"]))
-        picture = explanation_figure(explanation, card, arrows)
         scores = scorer.score(stamps)
-        yield Explained(row, card, provenance, explanation, scores, mosaic.name), picture
+        explained = Explained(row, card, provenance, explanation, scores, mosaic.name)
+        name, says = str(row["source_id"]), score_words(explained)
+        yield explained, explanation_figure(explanation, card, arrows, name, says)
 
 
-def _write(page: Path, picture_path: Path, explained: Explained, picture: bytes) -> None:
-    """Write a page and its picture."""
+def _write(path: Path, content: bytes) -> None:
+    """Write a page or a picture."""
     try:
-        with replacing(picture_path) as temporary:
-            temporary.write_bytes(picture)
-        write_text(page, explanation_page(explained, picture))
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise CatalogError(
-            f"cannot write {page}: {error.strerror}; name another folder with --out"
+            f"cannot write {path}: {error.strerror}; name another folder with --out"
         ) from error

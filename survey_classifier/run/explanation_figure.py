@@ -4,6 +4,7 @@ Owns how it is drawn. Does not own the maps (``model.explain``).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,39 @@ INK = "#d6dae0"
 BRIGHTEST = 99.7
 """Percentile of the stretched pixels that is white."""
 CONTOUR = "#e8eaed"
+MAX_TITLE = 60
+"""Letters of a source's name that the title has room for."""
+MAX_SHARE = 5.0
+"""Up to here a scale of shares has a mark at 1."""
+BEYOND = "\u0530"
+"""The font has the letters before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """How the values of a map are shown."""
+
+    label: str
+    """What they are, with their unit."""
+    is_signed: bool
+    least: float
+    """Where the scale ends if all values are smaller, so that nothing does not look like much."""
+
+
+SCALES = {
+    "Grad-CAM": _Scale("log odds in a cell of the maps", is_signed=True, least=0.01),
+    "attention rollout": _Scale("attention, 1 = an equal share", is_signed=False, least=2.0),
+    "occlusion": _Scale("fall of the log odds", is_signed=True, least=0.1),
+}
+"""Of each kind of map."""
 
 
 def explanation_figure(
-    explanation: Explanation, card: ModelCard, arrows: Mapping[str, tuple[float, float]]
+    explanation: Explanation,
+    card: ModelCard,
+    arrows: Mapping[str, tuple[float, float]],
+    name: str,
+    says: str,
 ) -> bytes:
     """Return the picture (PNG) of an explanation: bands, colors, focus and occlusion.
 
@@ -43,11 +73,16 @@ def explanation_figure(
         The network's card.
     arrows
         Unit vectors ``(x, y)`` to north and east, by their letters; may be empty.
+    name
+        What the source is called.
+    says
+        What its score is, for the title.
     """
     views = _scaled(explanation.x)
     n_col = max(N_MAP, min(len(card.bands), BANDS_PER_ROW))
     n_row = -(-len(card.bands) // n_col)
-    figure = Figure((2.4 * n_col, 2.55 * n_row + 2.85), layout="constrained")
+    figure = Figure((2.4 * n_col, 2.55 * n_row + 3.35), layout="constrained")
+    figure.suptitle(f"{_shown(name)}\n{says}", fontsize=10, parse_math=False)
     axes = figure.subplots(n_row + 1, n_col, height_ratios=[*[1.0] * n_row, 1.15])
     for axis in axes.flat:
         axis.set_axis_off()
@@ -60,10 +95,10 @@ def explanation_figure(
     _show(color, rgb, extent, "colors")
     _draw_arrows(color, arrows, half)
     shape = views.mean(axis=0)
-    is_signed = explanation.method == "Grad-CAM"
-    _draw_map(focus, explanation.focus, shape, extent, explanation.method, is_signed=is_signed)
-    _draw_map(occlusion, explanation.occlusion, shape, extent, "occlusion", is_signed=True)
-    axes[0, 0].set_ylabel("arcsec")
+    _draw_map(focus, explanation.focus, shape, extent, explanation.method)
+    _draw_map(occlusion, explanation.occlusion, shape, extent, "occlusion")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("arcsec", fontsize=8)
     return as_png(figure)
 
 
@@ -114,28 +149,35 @@ def _show(
 
 
 def _draw_map(
-    axes: Axes,
-    values: Floats,
-    shape: Floats,
-    extent: tuple[float, float, float, float],
-    title: str,
-    *,
-    is_signed: bool,
+    axes: Axes, values: Floats, shape: Floats, extent: tuple[float, float, float, float], kind: str
 ) -> None:
     """Draw a map with its scale; contours show where the source is."""
-    top = float(np.abs(values).max()) or 1.0
-    low = -top if is_signed else 0.0
-    _show(axes, values, extent, title, vmin=low, vmax=top, cmap="RdBu_r" if is_signed else "magma")
+    scale = SCALES[kind]
+    top = max(float(np.nanmax(np.abs(values))), scale.least)
+    low = -top if scale.is_signed else 0.0
+    cmap = "RdBu_r" if scale.is_signed else "magma"
+    _show(axes, values, extent, kind, vmin=low, vmax=top, cmap=cmap)
     levels = [0.35, 0.7]
     if np.nanmax(shape) > levels[0]:
         axes.contour(
             np.nan_to_num(shape), levels, origin="lower", extent=extent, linewidths=0.7,
-            colors="#1f2933" if is_signed else CONTOUR,
+            colors="#1f2933" if scale.is_signed else CONTOUR,
         )  # fmt: skip
     image = axes.get_images()[0]
     place = axes.inset_axes((0.05, -0.2, 0.9, 0.05))
     bar = axes.figure.colorbar(image, cax=place, orientation="horizontal")
+    # Far to the left, 1 would run into 0.
+    middle = (low + top) / 2 if scale.is_signed or top > MAX_SHARE else 1.0
+    ticks = [low, middle, top]
+    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    bar.set_label(scale.label, fontsize=7, labelpad=1)
     bar.ax.tick_params(labelsize=7, length=2)
+
+
+def _shown(name: str) -> str:
+    """Return a name as a title can show it."""
+    short = name if len(name) <= MAX_TITLE else f"{name[:MAX_TITLE]}..."
+    return "".join(c if c < BEYOND and c.isprintable() else "?" for c in short)
 
 
 def _draw_arrows(axes: Axes, arrows: Mapping[str, tuple[float, float]], half: float) -> None:

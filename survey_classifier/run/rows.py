@@ -63,7 +63,8 @@ def stamp_statuses(stamps: Stamps, min_valid_fraction: float) -> npt.NDArray[np.
     saturated = (stamps.center_mask & np.uint8(MaskBit.SATURATED)) != 0
     checks = (
         (saturated, Status.SATURATED),
-        (~stamps.center_valid, Status.NO_DATA),
+        # A missing tile may have been filled with zeros or a level of sky: no sky is that flat.
+        (~stamps.center_valid | stamps.is_flat, Status.NO_DATA),
         (stamps.valid_fraction < min_valid_fraction, Status.LOW_COVERAGE),
     )
     reasons = [np.full(len(stamps), reason.value, dtype=object) for _, reason in checks]

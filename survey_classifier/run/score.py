@@ -9,6 +9,7 @@ Only some images are in memory at a time, whatever their number.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -22,16 +23,17 @@ import tomli_w
 
 from survey_classifier import __version__
 from survey_classifier.catalog.footer import FINGERPRINT_KEY, PROVENANCE_KEY, Provenance
-from survey_classifier.errors import CheckpointError, ConfigError, SourcesError
+from survey_classifier.errors import CatalogError, CheckpointError, ConfigError, SourcesError
+from survey_classifier.files import require_writable
 from survey_classifier.images.archive import open_archive
 from survey_classifier.images.frame import ImageFrame
-from survey_classifier.membership.flags import ImageStatus, Status
+from survey_classifier.membership.flags import Status
 from survey_classifier.model.card import ModelCard
 from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
 from survey_classifier.model.inputs import SCALE_TOLERANCE
 from survey_classifier.model.scorer import TorchScorer
 from survey_classifier.run.reweigh import unwritten
-from survey_classifier.run.scored_images import ImageScores
+from survey_classifier.run.scored_images import ImageScores, Reason
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.wider import table_columns, widen_table
@@ -43,6 +45,8 @@ Columns = dict[str, npt.NDArray[Any]]
 PACKAGES = ("numpy", "torch", "astropy", "pillow", "pyarrow")
 TWO_CLASSES = 2
 """Of so many classes p_image says all that the network does."""
+MAX_TOLD = 12
+"""Reasons that are told at the end; the table has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +68,38 @@ class Scored:
     path: Path
     """The new table."""
     n_by_status: Mapping[str, int]
-    problems: Mapping[str, str]
-    """For each status of rows whose image can't be used, the first reason."""
+    reasons: tuple[Reason, ...]
+    """Why rows have no score: the reason of most rows first."""
 
     @property
     def exit_code(self) -> int:
-        """0 if all went well, 1 if images or scores failed, or no row has a score."""
-        failed = (ImageStatus.BAD_IMAGE.value, Status.SCORE_FAILED.value)
-        return int(
-            any(self.n_by_status.get(reason) for reason in failed)
-            or not self.n_by_status.get(Status.CLASSIFIED.value)
-        )
+        """0 if all went well, 1 if no row has a score, or the network failed on some.
+
+        A row whose image is not there or can't be used is a row with its reason, as one off the
+        mosaic is in a run.
+        """
+        done, failed = Status.CLASSIFIED.value, Status.SCORE_FAILED.value
+        return int(bool(self.n_by_status.get(failed)) or not self.n_by_status.get(done))
 
     @property
     def lines(self) -> list[str]:
-        """What is said at the end: the sum, and the first problem of each kind."""
+        """What is said at the end: the sum, and the reasons with their numbers of rows."""
         done = Status.CLASSIFIED.value
-        reasons = [f"{n} {status}" for status, n in self.n_by_status.items() if status != done]
+        statuses = [f"{n} {status}" for status, n in self.n_by_status.items() if status != done]
         n_rows = sum(self.n_by_status.values())
-        parts = [f"{self.n_by_status.get(done, 0)} {done}", *reasons]
-        problems = [f"first {status}: {reason}" for status, reason in self.problems.items()]
-        return [f"{counted(n_rows, 'row')} = {' + '.join(parts)}", *problems]
+        parts = [f"{self.n_by_status.get(done, 0)} {done}", *statuses]
+        told, rest = self.reasons[:MAX_TOLD], self.reasons[MAX_TOLD:]
+        lines = [_line(reason) for reason in told]
+        if rest:
+            n_rest = counted(sum(reason.n_row for reason in rest), "row")
+            lines.append(f"{n_rest} for {counted(len(rest), 'reason')} more: see status_reason")
+        return [f"{counted(n_rows, 'row')} = {' + '.join(parts)}", *lines]
+
+
+def _line(reason: Reason) -> str:
+    """Return what is said of the rows that have no score for one reason."""
+    first = f" (first: {reason.first})" if reason.first else ""
+    return f"{reason.n_row} {reason.status}: {reason.text}{first}"
 
 
 def score(
@@ -99,8 +114,9 @@ def score(
 ) -> Scored:
     """Score images of sources: the table, row by row, with ``p_image``, its error and a status.
 
-    ``novelty`` is added where the checkpoint tells it, and ``p_image_NAME`` of each other class
-    where there are more than two.
+    ``status_reason`` says why a row has no score; it is null where there is one. ``novelty`` is
+    added where the checkpoint tells it, and ``p_image_NAME`` of each other class where there are
+    more than two.
 
     Parameters
     ----------
@@ -125,18 +141,24 @@ def score(
     CheckpointError
         If the checkpoint can't be used, or needs other bands or a finer scale.
     SourcesError
-        If the table can't be read or written or has a column that is to be new, or the images are
-        in no folder and no zip.
+        If the table can't be read or has a column that is to be new, the images are in no folder
+        and no zip, or none of the first ones fits the frame and the network.
     CatalogError
-        If there is such a file already.
+        If there is such a file already, or it can't be written.
     ConfigError
-        If the new table's name is none of a Parquet file.
+        If the new table's name is none of a Parquet file, or the frame can't be.
     RunError
         If there is no such device, or not enough memory.
     """
     if out.suffix != ".parquet":
         raise ConfigError(f"cannot write {out}: give a name that ends in .parquet")
     target = unwritten(out, source.table, overwrite)
+    try:
+        require_writable(target)
+    except OSError as error:
+        raise CatalogError(
+            f"cannot write {out}: {error.strerror}; name another place with --out"
+        ) from error
     path = resolve_checkpoint(checkpoint, Path())
     digest = file_digest(path)
     scorer = TorchScorer.load(path, device, expected_digest=digest)
@@ -157,18 +179,29 @@ def score(
     widen_table(source.table, target, _columns(card, found), footer)
     statuses, counts = np.unique(found.status.astype(str), return_counts=True)
     n_by_status = dict(zip(statuses.tolist(), counts.tolist(), strict=True))
-    return Scored(target, n_by_status, found.problems)
+    return Scored(target, n_by_status, tuple(found.reasons))
 
 
 def _require_fit(card: ModelCard, frame: ImageFrame) -> None:
     """Raise if no image of a set can be what the network needs."""
+    scale_arcsec, zero_point = frame.scale_arcsec, frame.zero_point
+    if scale_arcsec is not None and not (scale_arcsec > 0 and math.isfinite(scale_arcsec)):
+        raise ConfigError(
+            f"scale_arcsec = {scale_arcsec:g} is no pixel scale; give arcsec/px, such as 0.1"
+        )
+    if zero_point is not None and not math.isfinite(zero_point):
+        raise ConfigError(f"zero_point = {zero_point:g} is none; give a magnitude, such as 27.0")
+    if zero_point is not None and card.unit == "display":
+        raise ConfigError(
+            f"zero_point = {zero_point:g} means nothing to {card.name}, which takes display values;"
+            " leave it out"
+        )
     if sorted(frame.bands) != sorted(card.bands):
         raise CheckpointError(
             f"the images have the bands {', '.join(frame.bands)}, the checkpoint {card.name} needs"
             f" exactly {', '.join(card.bands)}; correct the bands or choose another checkpoint"
         )
-    scale_arcsec = frame.scale_arcsec
-    if scale_arcsec is not None and not 0 < scale_arcsec <= card.scale_arcsec * SCALE_TOLERANCE:
+    if scale_arcsec is not None and scale_arcsec > card.scale_arcsec * SCALE_TOLERANCE:
         raise CheckpointError(
             f"the images have {scale_arcsec:.4g} arcsec/px, the checkpoint {card.name} needs"
             f" {card.scale_arcsec:.4g} or finer; choose another checkpoint"
@@ -181,7 +214,7 @@ def _names(card: ModelCard) -> list[str]:
     more = [f"p_image_{name}" for name in others] if len(card.classes) > TWO_CLASSES else []
     if card.novelty is not None:
         more.append("novelty")
-    return ["p_image", "p_image_err", *more, "status"]
+    return ["p_image", "p_image_err", *more, "status", "status_reason"]
 
 
 def _columns(card: ModelCard, found: ImageScores) -> Columns:
@@ -191,6 +224,7 @@ def _columns(card: ModelCard, found: ImageScores) -> Columns:
         "p_image_err": found.p_image_err,
         "novelty": found.novelty,
         "status": found.status,
+        "status_reason": found.reason,
     }
     for index, name in enumerate(card.classes):
         known[f"p_image_{name}"] = found.probability[:, index]

@@ -76,7 +76,7 @@ def widen_table(
     target
         The new table, CSV or Parquet by its suffix; one that is there is replaced.
     new
-        Column to numbers or texts, shape (n,).
+        Column to numbers or texts, shape (n,); a text may be None.
     footer
         What a Parquet file says of where its rows come from.
 
@@ -89,14 +89,19 @@ def widen_table(
         raise SourcesError(f"cannot write {target}: give a name that ends in .csv or .parquet")
     names = [name for name in table_columns(source) if name not in new]
     data = read_table(source, names).data.select(names)
+    if target.suffix == ".parquet":
+        data = _with_numbers(data)
     for name, values in new.items():
-        data = data.append_column(name, pa.array(values))
+        column = pa.array(values)
+        # A column of texts that are all unknown.
+        column = column.cast(pa.string()) if pa.types.is_null(column.type) else column
+        data = data.append_column(name, column)
     try:
         with replacing(target) as temporary:
             if target.suffix == ".csv":
                 pa_csv.write_csv(_with_empty_cells(data), temporary)
             else:
-                said = _with_numbers(data).replace_schema_metadata(footer)
+                said = data.replace_schema_metadata(footer)
                 pq.write_table(said, temporary, compression="zstd")
     except OSError as error:
         raise SourcesError(f"cannot write {target}: {error}; choose another place") from error

@@ -1,35 +1,31 @@
 """The training set: labeled objects and their stamps.
 
-Owns which object of which table enters, and with which pixels. Does not own the labels
-(``labels``), the cut (``stamps``), thumbnails (``thumbnails``) or the folds (``split``).
+Owns which object of which table enters. Does not own the labels (``labels``), the stamps of a table
+(``blocks``), the words for what is left out (``roll``) or the folds (``split``).
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.errors import MosaicError, SourcesError
-from survey_classifier.geometry import TileGrid
+from survey_classifier.errors import SourcesError
 from survey_classifier.model.card import DataDigest, ModelCard
-from survey_classifier.model.inputs import cut_size_px, pyramid_level, require_mosaic
-from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.sources.digest import table_digest
-from survey_classifier.stamps import Stamps, cut_stamps
-from survey_classifier.training.hue import mostly_red
-from survey_classifier.training.labels import Labels, joined, read_labels, without_known
-from survey_classifier.training.recipes import DataSettings, Recipe, ThumbnailSettings
-from survey_classifier.training.thumbnails import (
-    ThumbnailFrame,
-    read_thumbnails,
-    thumbnails_digest,
+from survey_classifier.stamps import Stamps
+from survey_classifier.training.blocks import (
+    cut_block,
+    distance_from_mosaic,
+    fates,
+    frame_arcsec,
 )
+from survey_classifier.training.labels import Labels, joined, read_labels, without_known
+from survey_classifier.training.recipes import DataSettings, Recipe
+from survey_classifier.training.roll import KNOWN, Roll
 
 __all__ = ["TrainingSet", "load_training_set"]
-
-READ_PX = 2048
-"""Side of the piece of a mosaic that is held in memory while stamps are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +42,14 @@ class TrainingSet:
     """All objects, block after block."""
     blocks: tuple[Stamps, ...]
     """Stamps of the objects, in the card's order of bands, large enough for any rotation."""
-    digests: tuple[DataDigest, ...]
-    """Files that it came from."""
+    origins: tuple[tuple[DataDigest, ...], ...]
+    """Files that each block came from: its table, and its pixels."""
     classes: tuple[str, ...]
     """Names of the classes that `Labels.label` counts."""
     frame_arcsec: float | None = None
     """Side of what there is of a stamp where some are too small to be turned whole."""
+    rolls: tuple[Roll, ...] = ()
+    """What became of the rows of each block's table."""
 
     def __post_init__(self) -> None:
         for name, n in zip(self.classes, self._counts(), strict=True):
@@ -63,6 +61,16 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def digests(self) -> tuple[DataDigest, ...]:
+        """Files that it came from."""
+        return tuple(digest for origin in self.origins for digest in origin)
+
+    @property
+    def block_of(self) -> npt.NDArray[np.intp]:
+        """Number of each object's block, shape ``(n,)``."""
+        return np.repeat(np.arange(len(self.blocks)), [len(block) for block in self.blocks])
 
     @property
     def for_training(self) -> npt.NDArray[np.intp]:
@@ -79,15 +87,26 @@ class TrainingSet:
         """Return the number of objects for training of each class."""
         return np.bincount(self.labels.label[self.for_training], minlength=len(self.classes))
 
-    def by_block(self, rows: npt.NDArray[np.intp]) -> list[tuple[Stamps, npt.NDArray[np.intp]]]:
-        """Return, for each block that has some of the rows, their stamps and places in ``rows``."""
-        parts, start = [], 0
+    def by_block(
+        self, rows: npt.NDArray[np.intp], at_most: int | None = None
+    ) -> Iterator[tuple[Stamps, npt.NDArray[np.intp]]]:
+        """Yield the stamps of some rows, each block's by themselves, and places in ``rows``.
+
+        Parameters
+        ----------
+        rows
+            Rows of the set.
+        at_most
+            How many at once; the stamps are copies, and may fill the memory.
+        """
+        start = 0
         for block in self.blocks:
             places = np.flatnonzero((rows >= start) & (rows < start + len(block)))
-            if len(places):
-                parts.append((block.take(rows[places] - start), places))
+            size = at_most or max(len(places), 1)
+            for first in range(0, len(places), size):
+                some = places[first : first + size]
+                yield block.take(rows[some] - start), some
             start += len(block)
-        return parts
 
 
 def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
@@ -109,116 +128,59 @@ def load_training_set(recipe: Recipe, card: ModelCard) -> TrainingSet:
     CheckpointError
         If a store has another unit, or a coarser scale.
     """
-    labels: list[Labels] = []
-    frames: list[float] = []
-    blocks: list[Stamps] = []
-    digests: list[DataDigest] = []
+    parts: list[_Part] = []
     for data in recipe.data:
-        found = without_known(read_labels(data, recipe), labels)
-        if not len(found):
-            raise SourcesError(f"{data.table} has no object that is new and labeled; leave it out")
-        stamps, origin = _cut_block(recipe, data, card, found)
-        usable = np.flatnonzero(_shown(stamps, data))
-        labels.append(found.take(usable))
-        blocks.append(stamps.take(usable))
-        if data.thumbnails is not None:
-            frames.append(_frame_arcsec(blocks[-1]))
-        table = recipe.path(data.table)
-        digests += [
-            DataDigest(name=table.name, sha256=table_digest(table), n=len(usable)),
-            origin,
-        ]
+        parts.append(_read_part(recipe, data, card, [part.labels for part in parts]))
+    frames = [frame_arcsec(part.stamps) for part in parts if part.is_of_thumbnails]
     smallest = min(frames, default=math.inf)
     # A square that is turned needs one that is larger by the square root of two.
     is_small = smallest < math.sqrt(2) * card.stamp_arcsec
     return TrainingSet(
-        joined(labels),
-        tuple(blocks),
-        tuple(digests),
+        joined([part.labels for part in parts]),
+        tuple(part.stamps for part in parts),
+        tuple(part.origin for part in parts),
         card.classes,
         smallest if is_small else None,
+        tuple(part.roll for part in parts),
     )
 
 
-def _frame_arcsec(stamps: Stamps) -> float:
-    """Return the side of the largest square about the source that a typical stamp fills."""
-    there = np.asarray(np.isfinite(stamps.flux).any(axis=1))  # (n, y, x)
-    reach = []
-    for lines, offset in (
-        (np.asarray(there.any(axis=1)), stamps.offset_px[:, 0]),
-        (np.asarray(there.any(axis=2)), stamps.offset_px[:, 1]),
-    ):
-        size = lines.shape[1]
-        first, last = lines.argmax(axis=1), size - 1 - lines[:, ::-1].argmax(axis=1)
-        source = size // 2 + offset
-        reach += [source - first + 0.5, last - source + 0.5]
-    return float(2 * np.median(np.min(reach, axis=0)) * stamps.scale_arcsec)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one ``[[data]]`` gives."""
+
+    labels: Labels
+    stamps: Stamps
+    origin: tuple[DataDigest, DataDigest]
+    roll: Roll
+    is_of_thumbnails: bool
 
 
-def _margin_px(recipe: Recipe, card: ModelCard, scale_arcsec: float) -> int:
-    """Return by how many of a stamp's pixels the random shifts reach farther."""
-    return math.ceil((1 + recipe.fit.jitter_px) * card.scale_arcsec / scale_arcsec)
-
-
-def _shown(stamps: Stamps, data: DataSettings) -> npt.NDArray[np.bool_]:
-    """Say which objects have pixels that the recipe wants."""
-    shown = stamps.center_valid
-    if data.drop_red:
-        shown = shown & ~mostly_red(stamps.flux)
-    if not shown.any():
-        raise SourcesError(f"no labeled object of {data.table} has pixels; leave it out")
-    return shown
-
-
-def _cut_block(
-    recipe: Recipe, data: DataSettings, card: ModelCard, labels: Labels
-) -> tuple[Stamps, DataDigest]:
-    """Return the stamps of one ``[[data]]`` and what they came from."""
-    if data.thumbnails is not None:
-        return _cut_thumbnails(recipe, data.thumbnails, card, labels)
-    mosaic = Mosaic.open(recipe.path(data.store))
-    missing = [band for band in card.bands if band not in {known.name for known in mosaic.bands}]
-    if missing:
-        raise MosaicError(
-            f"the mosaic {mosaic.name} lacks the band {missing[0]!r} of [stretch] (it has"
-            f" {', '.join(band.name for band in mosaic.bands)}); ingest it, or leave it out there"
-        )
-    require_mosaic(card, mosaic, card.bands)
-    origin = DataDigest(name=mosaic.name, sha256=mosaic.digest, n=0)
-    return _cut_from_mosaic(mosaic, recipe, card, labels), origin
-
-
-def _cut_thumbnails(
-    recipe: Recipe, settings: ThumbnailSettings, card: ModelCard, labels: Labels
-) -> tuple[Stamps, DataDigest]:
-    """Return thumbnails as stamps, and what they came from."""
-    path, names = recipe.path(settings.path), labels.thumb.tolist()
-    frame = ThumbnailFrame(settings.planes, settings.scale_arcsec, settings.source_px, recipe.unit)
-    # A thumbnail is as a rule cut to the stamp, so it is continued as `score` continues it, and for
-    # the shifts.
-    rim_px = _margin_px(recipe, card, frame.scale_arcsec)
-    size_px = cut_size_px(card, frame.scale_arcsec, rotated=True) + 2 * rim_px
-    stamps = read_thumbnails(path, names, frame, size_px, rim_px)
-    in_order = replace(
-        stamps,
-        bands=card.bands,
-        flux=stamps.flux[:, [stamps.bands.index(band) for band in card.bands]],
+def _read_part(
+    recipe: Recipe, data: DataSettings, card: ModelCard, earlier: Sequence[Labels]
+) -> _Part:
+    """Return what one ``[[data]]`` gives besides the objects of earlier ones."""
+    named, roll = read_labels(data, recipe)
+    labels = without_known(named, earlier)
+    roll = roll.without(KNOWN, len(named) - len(labels))
+    if not len(labels):
+        raise SourcesError(f"no object is left, {roll.line}; {roll.remedy}")
+    stamps, pixels = cut_block(recipe, data, card, labels)
+    fate = fates(stamps, data)
+    for reason in dict.fromkeys(fate.tolist()):
+        roll = roll.without(reason, int((fate == reason).sum())) if reason else roll
+    usable = np.flatnonzero(fate == "")
+    if not len(usable):
+        where = "" if data.thumbnails else f" ({distance_from_mosaic(recipe, data, labels)})"
+        raise SourcesError(f"no object is left, {roll.line}{where}; {roll.remedy}")
+    path = recipe.path(data.table)
+    digest = table_digest(path)
+    table = DataDigest(name=path.name, sha256=digest, n=len(usable), left_out=roll.left_out)
+    return _Part(
+        labels.take(usable),
+        # Copied only where it must be: this is what fills the memory.
+        stamps if len(usable) == len(stamps) else stamps.take(usable),
+        (table, pixels),
+        roll,
+        data.thumbnails is not None,
     )
-    digest = thumbnails_digest(path, names)
-    return in_order, DataDigest(name=path.name, sha256=digest, n=0)
-
-
-def _cut_from_mosaic(mosaic: Mosaic, recipe: Recipe, card: ModelCard, labels: Labels) -> Stamps:
-    """Return stamps from the mosaic, one piece of it in memory at a time."""
-    level = pyramid_level(card, mosaic.scale_arcsec, mosaic.n_levels)
-    scale_arcsec = mosaic.scale_arcsec * 2**level
-    margin_px = _margin_px(recipe, card, scale_arcsec)
-    size_px = cut_size_px(card, scale_arcsec, rotated=True) + 2 * margin_px
-    x, y = mosaic.world_to_pixel(labels.ra_deg, labels.dec_deg)
-    grid = TileGrid(mosaic.shape, READ_PX)
-    row, col = grid.owner(x, y)
-    owner = row * grid.n_cols + col
-    order = np.argsort(owner, kind="stable")
-    pieces = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
-    cuts = [cut_stamps(mosaic, x[rows], y[rows], size_px, card.bands, level) for rows in pieces]
-    return Stamps.join(cuts).take(np.argsort(order))

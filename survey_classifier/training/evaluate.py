@@ -26,6 +26,7 @@ from survey_classifier.training.dataset import TrainingSet
 from survey_classifier.training.samples import Samples, still_views
 
 __all__ = [
+    "BATCH_SIZE",
     "fit_temperature",
     "member_metrics",
     "score_rows",
@@ -36,6 +37,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 BATCH_SIZE = 256
+"""Objects that are looked at together."""
 TEMPERATURES = (0.05, 20.0)
 
 
@@ -55,7 +57,7 @@ def score_rows(
     """
     scorer = TorchScorer(copy.deepcopy(network), card, device)
     logits = np.full((len(rows), card.n_views, len(card.classes)), np.nan)
-    for stamps, places in data.by_block(rows):
+    for stamps, places in data.by_block(rows, BATCH_SIZE):
         logits[places] = scorer.look(stamps).logits
     _check_finite(logits, data, rows)
     return logits

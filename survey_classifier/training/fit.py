@@ -1,29 +1,38 @@
 """The training procedure: from a recipe to a checkpoint with honest figures.
 
-Owns the order of the work and the files that come of it. Does not own the fit of one network
-(``optimize``), which fits there are (``judgment``) or the objects (``dataset``).
+Owns the order of the work and what is written in the end. Does not own the fit of one network
+(``optimize``), which fits there are (``judgment``), the objects (``dataset``), what scores are
+worth (``hindsight``) or what is refused before any work (``outputs``).
 """
 
 import csv
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from survey_classifier.errors import RunError
+from survey_classifier.errors import RunError, once_written
 from survey_classifier.files import replacing
-from survey_classifier.model.card import DataDigest
+from survey_classifier.model.card import DataDigest, ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.network import Network
-from survey_classifier.run.claim import locked
 from survey_classifier.training.dataset import TrainingSet, load_training_set
+from survey_classifier.training.hindsight import SEEN, hindsight
+from survey_classifier.training.identity import identity
 from survey_classifier.training.judgment import Judged, by_folds, by_parts
 from survey_classifier.training.lessons import Lesson
 from survey_classifier.training.log import Log, Progress, opened_log
 from survey_classifier.training.optimize import Task, fit_network
+from survey_classifier.training.outputs import (
+    PREDICTIONS_HEADER,
+    claimed,
+    finished,
+    require_outputs,
+)
 from survey_classifier.training.recipes import Recipe, read_recipe
 from survey_classifier.training.samples import Samples
 from survey_classifier.training.stages import fit_in_stages
@@ -33,23 +42,22 @@ from survey_classifier.training.team import Team, gathered_team
 
 __all__ = ["train"]
 
-SEEN = "_seen"
-"""End of the names of figures of objects that the first weights were fitted to."""
-
 
 def train(
     recipe_path: Path,
     progress: Progress | None = None,
     device: str = "auto",
     say: Callable[[str], None] = lambda _: None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Train a network by a recipe and write its checkpoint.
 
-    Beside the checkpoint ``NAME.safetensors`` come ``NAME.csv``, the loss of each epoch, and
-    ``NAME-out-of-fold.csv``, what networks that had not seen an object say of it. Where the
-    weights that they started from had seen the objects, the figures' names end in ``_seen``, and
-    the table has a column ``fold_seen`` in place of ``fold``. A training that was interrupted goes
-    on where it was; until the end its state is in ``NAME.state``.
+    Beside the checkpoint ``NAME.safetensors`` come ``NAME-log.csv``, the loss of each epoch, and
+    ``NAME-out-of-fold.csv``, what networks say of objects; its column ``seen`` tells whether one
+    had been trained on the object, itself or by the weights that it started from. The names of
+    figures of such objects end in ``_seen``. A training that was interrupted goes on where it was;
+    until the end its state is in ``NAME.state``. One that is finished is not done again.
 
     Parameters
     ----------
@@ -60,8 +68,10 @@ def train(
     device
         ``auto``, ``cpu`` or ``cuda``. Processes started by ``torchrun`` fit together.
     say
-        Called with a line of figures for each kind of objects that the network was judged on, and
-        with the checkpoint's path, in the process that leads.
+        Called, in the process that leads, with a line on the rows of each table, one of figures for
+        each kind of objects that the network was judged on, and one on the checkpoint.
+    overwrite
+        Whether to train again what is finished, by this recipe or another.
 
     Returns
     -------
@@ -71,68 +81,88 @@ def train(
     Raises
     ------
     ConfigError
-        If the recipe has a wrong key or value.
+        If the recipe has a wrong key or value, or its outputs would be written over something else.
     SourcesError, MosaicError, CheckpointError
         If the data, or the checkpoint to start from, can't be used.
     RunMismatchError
-        If an interrupted training was of another recipe or other data, or another process trains
-        by the recipe.
+        If what is there was of another recipe or other data, or another process trains by it.
     RunError
         If the fit fails or a file can't be written.
     """
     recipe = read_recipe(recipe_path)
-    card = recipe.draft_card()
-    start = read_start(recipe, card)
-    data = load_training_set(recipe, card)
-    with gathered_team(device) as team, _claimed(recipe, team):
-        task = Task(data, card, recipe.fit, team, start.weights)
-        fingerprint = _fingerprint(recipe, (*data.digests, *start.checkpoint), team.size)
-        log_path = recipe.log_path if team.leads else None
-        with opened_log(log_path, _n_epoch(recipe), progress) as log:
-            judged = _judge(recipe, task, fingerprint, log)
-        if judged is not None:
-            for line in _write(recipe, data, start, judged):
-                say(line)
+    require_outputs(recipe)
+    with gathered_team(device) as team:
+        tell = say if team.leads else lambda _: None
+        card = recipe.draft_card()
+        start = read_start(recipe, card)
+        own = identity(recipe, start.checkpoint)
+        done = None if overwrite else finished(recipe, own)
+        if done is None:
+            _train(recipe, card, start, own, team, progress, tell)
+        for line in [] if done is None else _told_again(recipe, done):
+            tell(line)
     return recipe.checkpoint_path
 
 
-@contextmanager
-def _claimed(recipe: Recipe, team: Team) -> Iterator[None]:
-    """Keep the training for one process at a time, or one team: the one that leads asks."""
-    if not team.leads:
-        yield
-        return
-    try:
-        lock = locked(recipe.state_folder / ".lock", recipe.state_folder)
-    except OSError as error:
-        raise _unwritable(recipe.state_folder, error) from error
-    with lock:
-        yield
+def _train(
+    recipe: Recipe,
+    card: ModelCard,
+    start: Start,
+    own: str,
+    team: Team,
+    progress: Progress | None,
+    say: Callable[[str], None],
+) -> None:
+    """Do the work."""
+    data = load_training_set(recipe, card)
+    for roll in data.rolls:
+        say(roll.line)
+    has_begun = False
+
+    def note(n_done: int, n_epoch: int) -> None:
+        nonlocal has_begun
+        has_begun = True
+        if progress is not None:
+            progress(n_done, n_epoch)
+
+    with once_written(lambda: has_begun), claimed(recipe) if team.leads else nullcontext():
+        task = Task(data, card, recipe.fit, team, start.weights)
+        fingerprint = _fingerprint(recipe, (*data.digests, *start.checkpoint), team.size)
+        with opened_log(recipe.log_path if team.leads else None, _n_epoch(recipe), note) as log:
+            judged = _judge(recipe, task, fingerprint, log)
+        if judged is not None:
+            for line in _write(recipe, data, start, judged, own):
+                say(line)
 
 
-def _write(recipe: Recipe, data: TrainingSet, start: Start, judged: Judged) -> list[str]:
+def _told_again(recipe: Recipe, done: ModelCard) -> list[str]:
+    """Return the lines that tell of a training that is finished."""
+    return [
+        f"{recipe.checkpoint_path.name} is there already, by this recipe and of these data;"
+        " --overwrite trains it again",
+        *_summary(done.metrics),
+        f"checkpoint: {recipe.checkpoint_path}",
+    ]
+
+
+def _write(recipe: Recipe, data: TrainingSet, start: Start, judged: Judged, own: str) -> list[str]:
     """Write what came of a training, and return the lines that tell of it."""
-    metrics, description, notes = judged.metrics, recipe.description, []
-    seen = start.seen(data.digests)
-    if seen:
-        had_seen = f"first weights, of {start.checkpoint[0].name}, had seen {', '.join(seen)}"
-        better = f"figures '{SEEN[1:]}' are better than they would be of other objects"
-        metrics = {f"{name}{SEEN}": value for name, value in metrics.items()}
-        description = f"{description} Its {had_seen}: {better}."
-        notes = [f"note: the {had_seen}; {better}"]
-    _write_predictions(recipe, data, judged, "fold_seen" if seen else "fold")
+    known = hindsight(recipe, data, start, judged)
+    _write_predictions(recipe, data, judged, known.seen)
     novelty, novelty_fit = judged.novelty
     card = recipe.draft_card(
-        description=description,
+        description=" ".join([recipe.description, *(f"Note: {note}." for note in known.notes)]),
         temperature=judged.temperature,
         novelty=novelty_fit,
         prevalence=data.prevalence,
         data=start.inherited(data.digests),
-        metrics=metrics,
+        metrics=known.metrics,
+        trained_by=own,
     )
     save_checkpoint(recipe.checkpoint_path, judged.network, card, novelty)
     shutil.rmtree(recipe.state_folder)
-    return [*_summary(metrics), *notes, f"checkpoint: {recipe.checkpoint_path}"]
+    notes = [f"note: {note}" for note in known.notes]
+    return [*_summary(known.metrics), *notes, f"checkpoint: {recipe.checkpoint_path}"]
 
 
 def _summary(metrics: dict[str, float]) -> list[str]:
@@ -184,13 +214,15 @@ def _fingerprint(recipe: Recipe, digests: tuple[DataDigest, ...], n_process: int
     return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 
-def _write_predictions(recipe: Recipe, data: TrainingSet, judged: Judged, fold_name: str) -> None:
-    """Write what was said of each object by a network that had not seen it.
+def _write_predictions(
+    recipe: Recipe, data: TrainingSet, judged: Judged, seen: npt.NDArray[np.bool_]
+) -> None:
+    """Write what was said of each object, and whether by a network that had seen it.
 
     ``p_err`` is how far its views disagree on the member probability; empty where there is one.
     """
     labels, classes, path = data.labels, recipe.labels.classes, recipe.predictions_path
-    columns = judged.samples.rows, judged.fold, judged.probability, judged.p_err
+    columns = judged.samples.rows, judged.fold, seen, judged.probability, judged.p_err
     try:
         with (
             replacing(path) as temporary,
@@ -198,8 +230,8 @@ def _write_predictions(recipe: Recipe, data: TrainingSet, judged: Judged, fold_n
         ):
             writer = csv.writer(file, lineterminator="\n")
             names = (f"p_{name}" for name in classes)
-            writer.writerow(["id", "ra", "dec", "class", fold_name, *names, "p_err"])
-            for row, fold, probability, p_err in zip(*columns, strict=True):
+            writer.writerow([*PREDICTIONS_HEADER, "fold", "seen", *names, "p_err"])
+            for row, fold, is_seen, probability, p_err in zip(*columns, strict=True):
                 writer.writerow(
                     [
                         labels.object_id[row],
@@ -207,14 +239,10 @@ def _write_predictions(recipe: Recipe, data: TrainingSet, judged: Judged, fold_n
                         f"{labels.dec_deg[row]:.7f}",
                         classes[labels.label[row]],
                         fold,
+                        "yes" if is_seen else "no",
                         *(f"{p:.6f}" for p in probability),
                         "" if np.isnan(p_err) else f"{p_err:.6f}",
                     ]
                 )
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    """Return what is said of a file or folder that can't be written."""
-    return RunError(f"{path} can't be written ({error.strerror}); change 'out'")
+        raise RunError(f"{path} can't be written ({error.strerror}); change 'out'") from error

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from survey_classifier.model.card import Transformer
+from survey_classifier.model.card import Architecture, Transformer, Width
 from survey_classifier.settings import Settings
 
 __all__ = ["FitSettings", "NetworkSettings", "Seed", "SplitSettings"]
@@ -25,8 +25,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 class NetworkSettings(Settings):
     """The ``[network]`` table."""
 
-    architecture: str = "resnet15"
-    width: int = 32
+    architecture: Architecture = "resnet15"
+    width: Width = 32
     """Channels of the first stage, 64 is the published network; of a transformer its tokens."""
     transformer: Transformer | None = None
     """Shape of a ``vit``."""

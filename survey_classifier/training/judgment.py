@@ -53,6 +53,9 @@ class Judged:
     """What was judged."""
     fold: npt.NDArray[np.int64]
     """Fold of each, shape ``(n,)``; `SECOND_SAMPLE` where it is in none."""
+    seen: npt.NDArray[np.bool_]
+    """Whether the network that says something of it was fitted to that object, shape ``(n,)``; so
+    it is of turned copies if a split leaks."""
     probability: Floats
     """Of each class, at a temperature fitted to other objects, shape ``(n, class)``."""
     p_err: Floats
@@ -100,8 +103,9 @@ def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     temperature = fit_temperature(logits, label)
     metrics = _figures(task, rows, probability, p_err, "out_of_fold")
     novelty = fit_novelty(task, final, rows, distance)
+    seen = np.zeros(len(rows), dtype=np.bool_)
     judged = Judged(
-        final, novelty, temperature, metrics, Samples.of(rows), fold, probability, p_err
+        final, novelty, temperature, metrics, Samples.of(rows), fold, seen, probability, p_err
     )
     return _with_second_sample(task, judged)
 
@@ -129,9 +133,9 @@ def by_parts(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     """
     labels, rows = task.data.labels, task.data.for_training
     samples = Samples.of(rows, task.settings.angles_deg or (0.0,))
-    group = object_groups(labels.ra_deg[rows], labels.dec_deg[rows])
     n_copy = len(samples) // len(rows)
-    together = np.arange(len(samples)) if split.leaky_split else np.repeat(group, n_copy)
+    group = np.repeat(object_groups(labels.ra_deg[rows], labels.dec_deg[rows]), n_copy)
+    together = np.arange(len(samples)) if split.leaky_split else group
     part = random_parts(together, split.test_share, split.validation_share, task.settings.seed)
     fitted = samples.take(np.flatnonzero(part == FITTED))
     if not task.settings.angles_deg:
@@ -147,10 +151,11 @@ def by_parts(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     probability, p_err = _said(task, logits[1], temperature)
     metrics = _figures(task, test.rows, probability, p_err, "test")
     fold = np.zeros(len(test), dtype=np.int64)
-    seen, unseen = (np.unique(of.rows) for of in (fitted, validation))
-    distance = unseen_distances(task, network, seen, unseen)
-    novelty = fit_novelty(task, network, seen, distance)
-    judged = Judged(network, novelty, temperature, metrics, test, fold, probability, p_err)
+    known, unknown = (np.unique(of.rows) for of in (fitted, validation))
+    distance = unseen_distances(task, network, known, unknown)
+    novelty = fit_novelty(task, network, known, distance)
+    seen = np.isin(group[part == TEST], group[part == FITTED])
+    judged = Judged(network, novelty, temperature, metrics, test, fold, seen, probability, p_err)
     return _with_second_sample(task, judged)
 
 
@@ -169,6 +174,7 @@ def _with_second_sample(task: Task, judged: Judged) -> Judged:
             np.concatenate([judged.samples.angle_deg, np.full(len(rows), np.nan)]),
         ),
         fold=np.concatenate([judged.fold, np.full(len(rows), SECOND_SAMPLE)]),
+        seen=np.concatenate([judged.seen, np.zeros(len(rows), dtype=np.bool_)]),
         probability=np.concatenate([judged.probability, probability]),
         p_err=np.concatenate([judged.p_err, p_err]),
     )

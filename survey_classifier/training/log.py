@@ -5,13 +5,16 @@ Owns the file and the count of finished epochs. Does not own what is reported (`
 
 import csv
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from survey_classifier.errors import RunError
 from survey_classifier.training.state import EpochReport
 
-__all__ = ["Log", "Progress", "opened_log"]
+__all__ = ["LOG_HEADER", "Log", "Progress", "opened_log"]
+
+LOG_HEADER = ("fit", "epoch", "loss", "rate", "seconds")
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished epochs and of all, over all fits."""
@@ -22,7 +25,7 @@ Log = Callable[[str, EpochReport], None]
 
 @contextmanager
 def opened_log(path: Path | None, n_epoch: int, progress: Progress | None) -> Iterator[Log]:
-    """Open the log, and give what writes to it and reports progress.
+    """Give what writes the log and reports progress, and close the log in the end.
 
     Parameters
     ----------
@@ -38,29 +41,31 @@ def opened_log(path: Path | None, n_epoch: int, progress: Progress | None) -> It
     Raises
     ------
     RunError
-        If the file can't be written.
+        From what is given, if the file can't be written.
     """
     if path is None:
         yield lambda _name, _epoch: None
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a", newline="", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path} can't be written ({error.strerror}); change 'out'") from error
     n_done = 0
-    with file:
-        writer = csv.writer(file, lineterminator="\n")
+    with ExitStack() as stack:
+        file: TextIO | None = None
 
         def log(name: str, epoch: EpochReport) -> None:
-            nonlocal n_done
-            if n_done == 0:
-                file.truncate(0)
-                writer.writerow(["fit", "epoch", "loss", "rate", "seconds"])
-            n_done += 1
+            nonlocal n_done, file
             loss, rate, seconds = f"{epoch.loss:.5f}", f"{epoch.rate:.3e}", f"{epoch.seconds:.1f}"
-            writer.writerow([name, epoch.epoch, loss, rate, seconds])
-            file.flush()  # a training takes long: its log is read while it grows
+            try:
+                if file is None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    file = stack.enter_context(path.open("w", newline="", encoding="utf-8"))
+                    csv.writer(file, lineterminator="\n").writerow(LOG_HEADER)
+                row = [name, epoch.epoch, loss, rate, seconds]
+                csv.writer(file, lineterminator="\n").writerow(row)
+                file.flush()  # a training takes long: its log is read while it grows
+            except OSError as error:
+                raise RunError(
+                    f"{path} can't be written ({error.strerror}); change 'out'"
+                ) from error
+            n_done += 1
             if progress is not None:
                 progress(n_done, n_epoch)
 

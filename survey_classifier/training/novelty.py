@@ -15,6 +15,7 @@ from survey_classifier.model.card import NoveltyFit
 from survey_classifier.model.network import Network
 from survey_classifier.model.novelty import Distance, Novelty, make_novelty
 from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.training.evaluate import BATCH_SIZE
 from survey_classifier.training.optimize import Task
 
 __all__ = ["fit_novelty", "unseen_distances"]
@@ -100,7 +101,7 @@ def _look(
     scorer = TorchScorer(copy.deepcopy(network), task.card, task.team.device)
     early = np.empty((len(rows), network.n_early), dtype=np.float32)
     late = np.empty((len(rows), network.head.in_features), dtype=np.float32)
-    for stamps, places in task.data.by_block(rows):
+    for stamps, places in task.data.by_block(rows, BATCH_SIZE):
         seen = scorer.look(stamps)
         early[places], late[places] = seen.early, seen.late
     return early, late

@@ -176,8 +176,12 @@ def _mixed_precision(team: Team) -> AbstractContextManager[object]:
 
 
 def _memory_format(team: Team) -> torch.memory_format:
-    """Return the order in memory that the device's convolutions are fastest in."""
-    return torch.channels_last if team.device.type == "cuda" else torch.preserve_format
+    """Return the order in memory that the device's convolutions are fastest in.
+
+    Views come in this order, so gradients do, too; those that processes share must be as weights.
+    """
+    is_last = team.device.type == "cuda" or team.size > 1
+    return torch.channels_last if is_last else torch.preserve_format
 
 
 def _make_optimizer(network: Network, settings: FitSettings) -> torch.optim.Optimizer:

@@ -9,10 +9,27 @@ Paths in the file are relative to it.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from survey_classifier import __version__
-from survey_classifier.model.card import ModelCard, Stretch
+from survey_classifier.model.card import (
+    MAX_NAMES,
+    Classes,
+    ModelCard,
+    StampPx,
+    Stretch,
+    Text,
+    Views,
+    Word,
+)
+from survey_classifier.problems import first_problem, nearest_name
 from survey_classifier.settings import Settings, expand_path, parse_settings
 from survey_classifier.training.fit_settings import FitSettings, NetworkSettings, SplitSettings
 from survey_classifier.training.hue import is_red_first
@@ -29,7 +46,6 @@ __all__ = [
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 
 
 N_COLOR_PLANES = 3
@@ -40,8 +56,8 @@ class StampSettings(Settings):
     """The ``[stamps]`` table: what the network sees of a source."""
 
     stamp_arcsec: Positive = 20.0
-    stamp_px: Count = 50
-    n_views: int = 8
+    stamp_px: StampPx = 50
+    n_views: Views = 8
     """Orientations that a score is averaged over: 1, 2, 4 or 8."""
     gray: bool = False
     """Whether the network sees the mean of the stretched bands in each of them."""
@@ -50,11 +66,22 @@ class StampSettings(Settings):
 class LabelSettings(Settings):
     """The ``[labels]`` table: from what the tables spell to classes."""
 
-    classes: tuple[str, ...] = ("nonmember", "member")
+    classes: Classes = ("nonmember", "member")
     mapping: dict[str, str]
     """From a table's label to a class."""
     ignore: tuple[str, ...] = ()
     """Labels whose objects are left out."""
+
+    @field_validator("mapping")
+    @classmethod
+    def _leads_to_classes(cls, mapping: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        """Check that each label leads to a class."""
+        classes = set(info.data.get("classes", mapping.values()))
+        for label, name in mapping.items():
+            if name not in classes:
+                remedy = nearest_name(name, classes)
+                raise ValueError(f"{label!r} leads to {name!r}, which is no class; {remedy}")
+        return mapping
 
 
 class LabelColumns(Settings):
@@ -105,22 +132,30 @@ class DataSettings(Settings):
     use: Literal["train", "test"] = "train"
     """``test``: no network is fitted to these objects, each is only scored."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_both(cls, content: Any) -> Any:  # noqa: ANN401 - TOML that nobody has checked yet
+        """Check that pixels are not said to come from two places, before what either lacks."""
+        if isinstance(content, dict) and content.get("store") and "thumbnails" in content:
+            raise ValueError("give either store or thumbnails")
+        return content
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         """Check that pixels come from one place."""
         if (self.store == "") == (self.thumbnails is None):
-            raise ValueError(f"data of {self.table}: give either store or thumbnails")
+            raise ValueError("give either store or thumbnails")
         if (self.columns.thumb is None) != (self.thumbnails is None):
-            raise ValueError(f"data of {self.table}: thumbnails and columns.thumb go together")
+            raise ValueError("thumbnails and columns.thumb go together")
         return self
 
 
 class Recipe(Settings):
     """A recipe."""
 
-    name: str
+    name: Word
     """Name of the checkpoint."""
-    description: str
+    description: Text
     """What it is trained on; says "simulated" where that is so."""
     extends: str = ""
     """A recipe that comes with the package, or the path of one, whose keys are the defaults."""
@@ -130,7 +165,7 @@ class Recipe(Settings):
     """Unit of the pixels."""
     network: NetworkSettings = NetworkSettings()
     stamps: StampSettings = StampSettings()
-    stretch: dict[str, Stretch]
+    stretch: Annotated[dict[Word, Stretch], Field(min_length=1, max_length=MAX_NAMES)]
     """Stretch by band; their order is the order of the network's bands."""
     labels: LabelSettings
     data: Annotated[tuple[DataSettings, ...], Field(min_length=1)]
@@ -145,10 +180,7 @@ class Recipe(Settings):
         try:
             self.draft_card()
         except ValidationError as error:
-            problem = error.errors()[0]
-            field = ".".join(str(part) for part in problem["loc"])
-            reason = problem["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{field}: {reason}" if field else reason) from error
+            raise ValueError(first_problem(error, ModelCard)) from error
         for data in self.data:
             self._check_bands(data)
         if all(data.use == "test" for data in self.data):
@@ -188,7 +220,7 @@ class Recipe(Settings):
     @property
     def log_path(self) -> Path:
         """Where the loss of each epoch is written."""
-        return self.path(self.out) / f"{self.name}.csv"
+        return self.path(self.out) / f"{self.name}-log.csv"
 
     @property
     def predictions_path(self) -> Path:

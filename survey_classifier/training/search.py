@@ -1,52 +1,46 @@
-"""The search for good hyper-parameters: trials of a recipe, and a study that remembers them.
+"""The search for good hyper-parameters: trials of a recipe, and a table of what came of them.
 
-Owns the study and the table of results. Does not own a trial (``trials``), the keys of the search
-file (``search_settings``) nor the workers (``run.cluster``). The study is a journal of Optuna: a
-search that was interrupted, or is to have more trials, goes on where it was.
+Owns the order of the work and the table. Does not own the study that remembers the trials
+(``search_study``), a trial (``trials``), the keys of the search file (``search_settings``) nor the
+workers (``run.cluster``).
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from survey_classifier.catalog.tables import markdown_table, write_columns
-from survey_classifier.errors import ConfigError, RunError, RunMismatchError
+from survey_classifier.errors import ConfigError, RunError
 from survey_classifier.files import write_text
+from survey_classifier.run.claim import locked
 from survey_classifier.run.cluster import Workers, open_workers
-from survey_classifier.sources.digest import table_digest
-from survey_classifier.training.recipes import read_recipe
-from survey_classifier.training.search_settings import (
-    Choice,
-    Range,
-    SearchSettings,
-    Value,
-    read_search,
+from survey_classifier.training.search_settings import SearchSettings, read_search
+from survey_classifier.training.search_space import Value
+from survey_classifier.training.search_study import (
+    METRICS,
+    REASON,
+    RECIPE,
+    SECONDS,
+    interrupted,
+    n_counted,
+    note,
+    open_study,
+    suggested,
+    told,
+    what_it_is_of,
 )
 from survey_classifier.training.trials import Outcome, prepare_trial, run_trial
 
-try:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-    from optuna.trial import TrialState
-except ImportError as _error:
-    raise ConfigError("search needs Optuna; install survey-classifier[search]") from _error
+if TYPE_CHECKING:
+    from optuna import Study, Trial
 
 __all__ = ["SearchResult", "search"]
 
 Say = Callable[[str], None]
-
-FINGERPRINT, METRICS, SECONDS, REASON, RECIPE = (
-    "fingerprint",
-    "metrics",
-    "seconds",
-    "reason",
-    "recipe",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +69,12 @@ def search(path: Path, cluster: str | None = None, say: Say | None = None) -> Se
     Raises
     ------
     ConfigError
-        If the file, or its recipe, has a wrong key or value.
-    SourcesError
-        If a table of the recipe can't be read.
+        If the file, or its recipe, has a wrong key or value, or nothing can be written there.
+    SourcesError, MosaicError, CheckpointError
+        If the recipe's data can't be read.
     RunMismatchError
-        If the folder holds a study of another recipe, other tables or other keys.
+        If the folder holds a study of another recipe, other data or other keys, or another process
+        works on it.
     ClusterError
         If there is no such cluster.
     RunError
@@ -87,81 +82,45 @@ def search(path: Path, cluster: str | None = None, say: Say | None = None) -> Se
     """
     say = say or (lambda _: None)
     settings = read_search(path)
-    kind = settings.cluster.kind if cluster is None else cluster
-    try:
-        settings.out_folder.mkdir(parents=True, exist_ok=True)
-        study = _study(settings)
-        _forget_interrupted(study)
-        with open_workers(kind, settings.cluster.n_workers) as workers:
-            _run(study, settings, workers, say)
-        table = _write(study, settings)
-    except OSError as error:
-        raise RunError(f"cannot write into {settings.out_folder}: {error}; change 'out'") from error
-    done = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
+    where = settings.cluster_on(cluster)
+    of = what_it_is_of(settings)
+    with _claimed(settings):
+        try:
+            study = open_study(settings, of)
+            with open_workers(where.kind, where.n_workers) as workers:
+                _run(study, settings, of, workers, say)
+            table = _write(study, settings)
+        except OSError as error:
+            raise RunError(
+                f"cannot write into {settings.out_folder}: {error}; change 'out'"
+            ) from error
+    done = [trial for trial in told(study) if trial.value is not None]
     if not done:
-        reason = next(t.user_attrs[REASON] for t in study.trials if REASON in t.user_attrs)
+        reason = told(study)[0].user_attrs[REASON]
         raise RunError(f"every trial of {settings.name} failed, the first so: {reason}")
     best = study.best_trial
     return SearchResult(table, Path(best.user_attrs[RECIPE]), study.best_value, dict(best.params))
 
 
-def _study(settings: SearchSettings) -> optuna.Study:
-    """Return the study of the folder, a new one if there is none."""
-    with _quiet():
-        storage = optuna.storages.JournalStorage(
-            JournalFileBackend(str(settings.out_folder / "study.journal"))
-        )
-        study = optuna.create_study(
-            study_name=settings.name,
-            storage=storage,
-            direction=settings.direction,
-            load_if_exists=True,
-        )
-    # A sampler that began anew would draw the first trials again.
-    study.sampler = optuna.samplers.TPESampler(seed=settings.seed + len(study.trials))
-    said = settings.model_dump(mode="json", include={"objective", "fixed", "space"})
-    base = read_recipe(settings.recipe_path)
-    # As it stands, with what it takes from others, and what its tables hold.
-    known = [
-        json.dumps(said, sort_keys=True),
-        base.model_dump_json(exclude={"name", "description", "out", "extends"}),
-        *(table_digest(base.path(data.table)) for data in base.data),
-    ]
-    fingerprint = hashlib.sha256("\n".join(known).encode()).hexdigest()
-    if study.user_attrs.setdefault(FINGERPRINT, fingerprint) != fingerprint:
-        raise RunMismatchError(
-            f"{settings.out_folder} holds a study of another recipe, table, space or objective;"
-            " choose another 'out', or remove it"
-        )
-    study.set_user_attr(FINGERPRINT, fingerprint)
-    return study
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from telling on the terminal what we tell."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+def _claimed(settings: SearchSettings) -> AbstractContextManager[object]:
+    """Keep the folder for one process: what another has under way would pass for interrupted."""
+    folder = settings.out_folder
     try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
+        return locked(folder / ".lock", folder)
+    except OSError as error:
+        raise ConfigError(f"cannot write into {folder}: {error.strerror}; change 'out'") from error
 
 
-def _forget_interrupted(study: optuna.Study) -> None:
-    """Queue the trials again that were under way when an earlier call was stopped."""
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
-
-
-def _run(study: optuna.Study, settings: SearchSettings, workers: Workers, say: Say) -> None:
+def _run(
+    study: "Study", settings: SearchSettings, of: dict[str, str], workers: Workers, say: Say
+) -> None:
     """Train until there are as many trials as wanted, as many at once as there are workers."""
-    under_way: dict[int, tuple[optuna.Trial, Path]] = {}
+    under_way: dict[int, tuple[Trial, Path]] = {}
+    waiting = interrupted(study)
     while True:
-        while len(under_way) < workers.n and _n_counted(study) < settings.n_trials:
-            trial = study.ask()
-            recipe = prepare_trial(settings, _suggested(trial, settings))
+        while len(under_way) < workers.n and (waiting or n_counted(study) < settings.n_trials):
+            trial = waiting.pop(0) if waiting else study.ask()
+            recipe = prepare_trial(settings, suggested(trial, settings), of)
             trial.set_user_attr(RECIPE, str(recipe))
             under_way[trial.number] = trial, recipe
             workers.submit(trial.number, run_trial, recipe)
@@ -171,45 +130,19 @@ def _run(study: optuna.Study, settings: SearchSettings, workers: Workers, say: S
         _tell(study, under_way.pop(number)[0], outcome, settings, say)
 
 
-def _n_counted(study: optuna.Study) -> int:
-    """Return how many trials count: those done, under way, and those that failed for a reason."""
-    return sum(
-        trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or REASON in trial.user_attrs
-        for trial in study.trials
-    )
-
-
-def _suggested(trial: optuna.Trial, settings: SearchSettings) -> dict[str, Value]:
-    """Return the values of a trial."""
-    return {key: _one(trial, key, values) for key, values in settings.space.items()}
-
-
-def _one(trial: optuna.Trial, key: str, values: Choice | Range) -> Value:
-    if isinstance(values, Choice):
-        chosen: Value = trial.suggest_categorical(key, values.choice)  # type: ignore[assignment]
-        return chosen
-    if values.is_whole:
-        step = int(values.step or 1)
-        return trial.suggest_int(key, int(values.low), int(values.high), step=step, log=values.log)
-    return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
-
-
 def _tell(
-    study: optuna.Study, trial: optuna.Trial, outcome: Outcome, settings: SearchSettings, say: Say
+    study: "Study", trial: "Trial", outcome: Outcome, settings: SearchSettings, say: Say
 ) -> None:
     """Write what came of a trial into the study."""
-    trial.set_user_attr(SECONDS, outcome.seconds)
-    trial.set_user_attr(METRICS, outcome.metrics)
+    known = {SECONDS: outcome.seconds, METRICS: outcome.metrics}
     value = _objective(outcome, settings.objective)
     values = ", ".join(f"{key} = {v}" for key, v in trial.params.items())
-    with _quiet():
-        if value is None or not np.isfinite(value):
-            reason = outcome.reason or _no_value(value, settings.objective)
-            trial.set_user_attr(REASON, reason)
-            study.tell(trial, state=TrialState.FAIL)
-            say(f"trial {trial.number} ({values}) failed: {reason}")
-            return
-        study.tell(trial, value)
+    if value is None or not np.isfinite(value):
+        reason = outcome.reason or _no_value(value, settings.objective)
+        note(study, trial, None, {**known, REASON: reason})
+        say(f"trial {trial.number} ({values}) failed: {reason}")
+        return
+    note(study, trial, value, known)
     say(f"trial {trial.number} ({values}): {settings.objective} {value:.4f}")
 
 
@@ -228,11 +161,10 @@ def _objective(outcome: Outcome, name: str) -> float | None:
     return None
 
 
-def _write(study: optuna.Study, settings: SearchSettings) -> Path:
+def _write(study: "Study", settings: SearchSettings) -> Path:
     """Write the table of trials, the best first, as Parquet and Markdown."""
     sign = -1 if settings.direction == "maximize" else 1
-    told = [t for t in study.trials if t.state is TrialState.COMPLETE or REASON in t.user_attrs]
-    trials = sorted(told, key=lambda t: (t.value is None, sign * (t.value or 0.0), t.number))
+    trials = sorted(told(study), key=lambda t: (t.value is None, sign * (t.value or 0.0), t.number))
     metrics = sorted({name for trial in trials for name in trial.user_attrs.get(METRICS, {})})
     rows = [
         {
@@ -255,7 +187,8 @@ def _write(study: optuna.Study, settings: SearchSettings) -> Path:
     intro = (
         f"# {settings.name}\n\n{len(rows)} trials of {settings.recipe_path.name}, the best first by"
         f" {settings.objective} on objects not seen. The best of many trials looks better than it"
-        " is: judge it on objects that had no part in the choice.\n\n"
+        " is: judge it on objects that had no part in the choice. Seconds are those of a trial's"
+        " epochs, in all calls.\n\n"
     )
     write_text(settings.out_folder / "trials.md", intro + text)
     return table

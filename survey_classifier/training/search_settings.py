@@ -1,110 +1,60 @@
 """The search file: one TOML file that says which recipes are tried.
 
-Owns its keys, and how a trial's values become a recipe. Does not own the recipe (``recipes``) nor
-the search (``search``). Paths in the file are relative to it.
+Owns its keys, and how a trial's values become a recipe. Does not own what may be varied
+(``search_space``), the recipe (``recipes``) nor the search (``search``). Paths in the file are
+relative to it.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.settings import (
-    Settings,
-    expand_path,
-    nearest_name,
-    parse_settings,
-    read_settings,
-)
+from survey_classifier.model.header import SUFFIX
+from survey_classifier.run.config import SCHEDULER
+from survey_classifier.settings import Settings, expand_path, parse_settings, read_settings
 from survey_classifier.training.fit_settings import Seed
 from survey_classifier.training.recipes import Recipe, read_recipe
+from survey_classifier.training.search_space import (
+    Value,
+    Values,
+    changes_of,
+    merged,
+    quoted,
+    require_apart,
+)
 
-__all__ = ["Choice", "Range", "SearchSettings", "Value", "read_search", "trial_recipe"]
+__all__ = ["START", "SearchClusterSettings", "SearchSettings", "read_search", "trial_recipe"]
 
-Value = str | int | float
-Number = int | float
 Count = Annotated[int, Field(ge=1)]
 
-TABLES = ("network", "stamps", "stretch", "split", "fit")
-"""Tables of a recipe whose keys may be varied."""
-EVERY_BAND = "*"
-OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
-    "auc": "maximize",
-    "average_precision": "maximize",
-    "accuracy": "maximize",
-    "brier": "minimize",
-    "calibration_error": "minimize",
-}
+START = "fit.start_from"
+"""Key of a recipe whose value may be a path."""
+Objective = Literal["auc", "average_precision", "accuracy", "brier", "calibration_error"]
+MINIMIZED = ("brier", "calibration_error")
 
 
-def _known(name: object) -> object:
-    if name not in OBJECTIVES:
-        raise ValueError(f"objective {name!r} is none; {nearest_name(str(name), set(OBJECTIVES))}")
-    return name
-
-
-class Choice(Settings):
-    """Some values, of which each may be tried."""
-
-    choice: Annotated[tuple[Value, ...], Field(min_length=1)]
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        """Values that must be valid for the search to be."""
-        return self.choice
-
-
-class Range(Settings):
-    """Numbers between two ends, whole ones where both are."""
-
-    low: Number
-    high: Number
-    log: bool = False
-    """Whether ratios count instead of differences."""
-    step: Number | None = None
-    """Distance of the values; not of logarithmic ranges."""
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        """Check what no single key can."""
-        if not self.low < self.high:
-            raise ValueError(f"low = {self.low} is not below high = {self.high}")
-        if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("log = true needs a positive low, and no step")
-        return self
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        """Values that must be valid for the search to be."""
-        return self.low, self.high
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are tried."""
-        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
-
-
-def _kind(values: object) -> str:
-    """Say which of the two kinds a table of values is meant to be."""
-    is_choice = isinstance(values, Choice) or (isinstance(values, dict) and "choice" in values)
-    return "choice" if is_choice else "range"
-
-
-Values = Annotated[
-    Annotated[Choice, Tag("choice")] | Annotated[Range, Tag("range")], Discriminator(_kind)
-]
+def _kind_of_cluster(kind: str) -> str:
+    """Check the words for where trials are trained."""
+    if not re.fullmatch(rf"serial|local|{SCHEDULER}", kind):
+        raise ValueError(
+            f"{kind!r} is none of serial, local, or the address of a scheduler such as"
+            " tcp://host:8786"
+        )
+    return kind
 
 
 class SearchClusterSettings(Settings):
     """The ``[cluster]`` table: where trials are trained."""
 
-    kind: str = "serial"
+    kind: Annotated[str, AfterValidator(_kind_of_cluster)] = "serial"
     """``serial``, ``local`` or the address of a Dask scheduler."""
     n_workers: Count = 2
-    """Worker processes of a local cluster, with a thread each; trials at once."""
+    """Worker processes of a local cluster, with a thread each; trials at once. What is drawn for a
+    trial depends on which others have ended, so with several it may differ from time to time."""
 
 
 class SearchSettings(Settings):
@@ -118,31 +68,61 @@ class SearchSettings(Settings):
     """Folder of the study, its trials and the table of results."""
     n_trials: Count
     """Trials in all, with those of earlier calls."""
-    objective: Annotated[str, BeforeValidator(_known)] = "auc"
+    objective: Objective = "auc"
     """Figure of the card, on objects not seen, that is to be best."""
     seed: Seed = 0
-    fixed: dict[str, Value] = Field(default_factory=dict)
+    fixed: Annotated[dict[str, Value], BeforeValidator(quoted)] = Field(default_factory=dict)
     """Keys of the recipe, such as ``fit.epochs``, that all trials have."""
-    space: Annotated[dict[str, Values], Field(min_length=1)]
+    space: Annotated[dict[str, Values], Field(min_length=1), BeforeValidator(quoted)]
     """Keys of the recipe that are varied; ``stretch.*.softening`` is that of every band."""
     cluster: SearchClusterSettings = SearchClusterSettings()
 
     _folder: Path = PrivateAttr(default=Path())
 
+    def path(self, text: str) -> Path:
+        """Return the absolute path of one written in the search file."""
+        return expand_path(text, self._folder)
+
     @property
     def recipe_path(self) -> Path:
         """The recipe that is varied."""
-        return expand_path(self.recipe, self._folder)
+        return self.path(self.recipe)
 
     @property
     def out_folder(self) -> Path:
         """Folder of the results."""
-        return expand_path(self.out, self._folder)
+        return self.path(self.out)
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Which way is better."""
-        return OBJECTIVES[self.objective]
+        return "minimize" if self.objective in MINIMIZED else "maximize"
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Checkpoints that trials may start from, besides that of the recipe."""
+        varied = self.space[START].ends if START in self.space else ()
+        return tuple(str(value) for value in (self.fixed.get(START, ""), *varied) if value)
+
+    def cluster_on(self, kind: str | None) -> SearchClusterSettings:
+        """Return the ``[cluster]`` table with another kind.
+
+        Parameters
+        ----------
+        kind
+            Takes the place of ``cluster.kind``, None for that itself.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such kind.
+        """
+        try:
+            return self.cluster.model_copy(
+                update={} if kind is None else {"kind": _kind_of_cluster(kind)}
+            )
+        except ValueError as error:
+            raise ConfigError(f"cluster kind {error}") from error
 
 
 def read_search(path: Path) -> SearchSettings:
@@ -156,19 +136,14 @@ def read_search(path: Path) -> SearchSettings:
     settings = read_settings(path, SearchSettings)
     settings._folder = path.resolve().parent  # noqa: SLF001 - where it was read from
     base = read_recipe(settings.recipe_path)
-    for key, value in _tried(settings):
-        content = base.model_dump(mode="json", exclude_none=True)
-        for table, keys in _changes(base, {key: value}, path).items():
-            content[table] = _merged(content[table], keys)
-        parse_settings(content, path, Recipe)
-    return settings
-
-
-def _tried(settings: SearchSettings) -> Iterator[tuple[str, Value]]:
-    """Yield every key with each value that must be valid."""
-    yield from settings.fixed.items()
+    require_apart({"fixed": settings.fixed, "space": settings.space}, base, path)
+    content = base.model_dump(mode="json", exclude_none=True)
+    content = merged(content, changes_of(base, settings.fixed, path))
+    parse_settings(content, path, Recipe)
     for key, values in settings.space.items():
-        yield from ((key, value) for value in values.ends)
+        for value in values.ends:
+            parse_settings(merged(content, changes_of(base, {key: value}, path)), path, Recipe)
+    return settings
 
 
 def trial_recipe(
@@ -186,10 +161,13 @@ def trial_recipe(
         By key of the recipe.
     """
     base = read_recipe(settings.recipe_path)
-    changes = _changes(base, {**settings.fixed, **values}, settings.recipe_path)
+    changes = changes_of(base, {**settings.fixed, **values}, settings.recipe_path)
+    start = str(changes.get("fit", {}).get("start_from", ""))
+    if start.endswith(SUFFIX):  # a path, and a trial's recipe lies in a folder of its own
+        changes["fit"]["start_from"] = str(settings.path(start))
     if "stretch" in changes:  # what a recipe extends gives all of it or nothing
         stretch = {band: dict(keys) for band, keys in base.stretch.items()}
-        changes["stretch"] = _merged(stretch, changes["stretch"])
+        changes["stretch"] = merged(stretch, changes["stretch"])
     return {
         "extends": str(settings.recipe_path),
         "name": name,
@@ -197,34 +175,3 @@ def trial_recipe(
         "out": ".",
         **changes,
     }
-
-
-def _changes(base: Recipe, values: Mapping[str, Value], where: Path) -> dict[str, Any]:
-    """Return the tables of a recipe with only the keys that are named."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        table, *rest = key.split(".")
-        if table not in TABLES or not rest or not all(re.fullmatch(r"[\w*-]+", k) for k in rest):
-            raise ConfigError(
-                f"{where}: {key!r} is no key of a recipe that can be varied; write such as"
-                f" fit.rate, of the tables {', '.join(TABLES)}"
-            )
-        bands = tuple(base.stretch) if rest[0] == EVERY_BAND else rest[:1]
-        for first in bands:
-            branch: Any = value
-            for part in reversed([table, first, *rest[1:]]):
-                branch = {part: branch}
-            found = _merged(found, branch)
-    return found
-
-
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables within tables as one; the other has its way."""
-    result = dict(one)
-    for key, value in other.items():
-        known = result.get(key)
-        if isinstance(known, dict) and isinstance(value, dict):
-            result[key] = _merged(known, value)
-        else:
-            result[key] = value
-    return result

@@ -34,14 +34,12 @@ class Start:
     """What they were fitted to, and those that they were started from."""
 
     def seen(self, data: tuple[DataDigest, ...]) -> tuple[str, ...]:
-        """Return the names of the files of a training that the weights were fitted to.
-
-        Of a mosaic nobody can say which objects these were, so it counts as a whole.
+        """Return the names of those of some files that the weights were fitted to.
 
         Parameters
         ----------
         data
-            The training's own tables and pixels.
+            Tables and pixels.
         """
         known = {digest.sha256 for digest in self.data}
         return tuple(dict.fromkeys(digest.name for digest in data if digest.sha256 in known))
@@ -76,7 +74,7 @@ def read_start(recipe: Recipe, card: ModelCard) -> Start:
     """
     if not recipe.fit.start_from:
         return Start()
-    path = resolve_checkpoint(recipe.fit.start_from, recipe.path("."))
+    path = resolve_checkpoint(recipe.fit.start_from, recipe.path("."), "fit.start_from")
     network, known = load_network(path)
     for name in FIELDS:
         have, need = getattr(known, name), getattr(card, name)

@@ -46,8 +46,10 @@ def gathered_team(device: str) -> Iterator[Team]:
 
     Raises
     ------
-    RunError
+    ConfigError
         If there is no such device.
+    RunError
+        If there are more processes than devices.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)

@@ -4,10 +4,10 @@ Owns a trial's folder and what is told of it. Does not own the training (``fit``
 there are (``search``).
 """
 
+import csv
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,8 @@ from survey_classifier.files import write_text
 from survey_classifier.model.checkpoint import read_card
 from survey_classifier.training.fit import train
 from survey_classifier.training.recipes import read_recipe
-from survey_classifier.training.search_settings import SearchSettings, Value, trial_recipe
+from survey_classifier.training.search_settings import SearchSettings, trial_recipe
+from survey_classifier.training.search_space import Value
 
 __all__ = ["Outcome", "prepare_trial", "run_trial"]
 
@@ -34,16 +35,18 @@ class Outcome:
     metrics: dict[str, float] = field(default_factory=dict)
     """Figures of the card; none if the trial failed."""
     seconds: float = 0.0
-    """Wall-clock of this call."""
+    """Wall-clock of its epochs, also of those of earlier calls."""
     reason: str = ""
     """Why it failed, in a line."""
 
 
-def prepare_trial(settings: SearchSettings, values: Mapping[str, Value]) -> Path:
+def prepare_trial(
+    settings: SearchSettings, values: Mapping[str, Value], of: Mapping[str, str]
+) -> Path:
     """Write the recipe of a trial, in a folder of its own, and return its path.
 
-    The folder's name is made of the values: the same trial is never trained twice, and one that
-    was interrupted goes on.
+    The folder's name is made of the values and of what the search is of: the same trial is never
+    trained twice, and one that was interrupted goes on.
 
     Parameters
     ----------
@@ -51,13 +54,15 @@ def prepare_trial(settings: SearchSettings, values: Mapping[str, Value]) -> Path
         The search.
     values
         By key of the recipe.
+    of
+        Digests of all else that the trial's figures depend on.
 
     Raises
     ------
     OSError
         If it can't be written.
     """
-    said = json.dumps([settings.fixed, dict(values)], sort_keys=True)
+    said = json.dumps([dict(of), dict(values)], sort_keys=True)
     name = f"trial-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
     path = settings.out_folder / "trials" / name / "recipe.toml"
     write_text(path, tomli_w.dumps(trial_recipe(settings, name, values)))
@@ -74,13 +79,22 @@ def run_trial(recipe_path: Path) -> Outcome:
     recipe_path
         From `prepare_trial`.
     """
-    start = time.perf_counter()
     with ONE_AT_A_TIME:
+        log = Path()
         try:
-            checkpoint = read_recipe(recipe_path).checkpoint_path
-            if not checkpoint.is_file():
+            recipe = read_recipe(recipe_path)
+            log = recipe.log_path
+            if not recipe.checkpoint_path.is_file():
                 train(recipe_path)
-            metrics = dict(read_card(checkpoint).metrics)
+            metrics = dict(read_card(recipe.checkpoint_path).metrics)
         except SurveyClassifierError as error:
-            return Outcome(seconds=time.perf_counter() - start, reason=str(error))
-    return Outcome(metrics, time.perf_counter() - start)
+            return Outcome(seconds=_seconds(log), reason=str(error))
+    return Outcome(metrics, _seconds(log))
+
+
+def _seconds(log: Path) -> float:
+    """Return how long the epochs of a training's log took, 0 where there is no log."""
+    if not log.is_file():
+        return 0.0
+    with log.open(newline="", encoding="utf-8") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file))

@@ -5,6 +5,7 @@ Owns which sets there are and their names. Does not own the figures (``measures`
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,16 @@ from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES
 
-__all__ = ["KINDS", "REGIONS", "Group", "groups", "mag_middles", "regions"]
+__all__ = ["KINDS", "REGIONS", "UNKNOWN_MAG", "Group", "check_kinds", "groups", "regions"]
 
 Bools = npt.NDArray[np.bool_]
 
 REGIONS = ("red_shoulder", "red_sequence", "green_valley", "blue_cloud")
 KINDS = ("class", "region", "mag", "region-mag", "table", "fold")
 """What ``--by`` may name; the sets ``all``, ``galaxies``, ``bright`` and, where there is a second
-sample, each sample are always judged."""
+sample, each sample are always judged; so are those that no network had seen, if some had been.
+"""
+UNKNOWN_MAG, UNKNOWN_COLOR = "no magnitude", "no color"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,24 @@ class Group:
     name: str
     rows: Bools
     """Shape ``(n,)``, at least one true."""
+
+
+def check_kinds(by: Sequence[str]) -> None:
+    """Refuse a kind of sets that there is not.
+
+    Parameters
+    ----------
+    by
+        Kinds, which should be of `KINDS`.
+
+    Raises
+    ------
+    ConfigError
+        If one is none of these.
+    """
+    for kind in by:
+        if kind not in KINDS:
+            raise ConfigError(f"--by has the unknown {kind!r}; {nearest_name(kind, set(KINDS))}")
 
 
 def regions(judged: Judged, file: TruthFile) -> npt.NDArray[np.str_]:
@@ -62,16 +83,9 @@ def groups(judged: Judged, file: TruthFile, by: Sequence[str]) -> list[Group]:
     file
         Names the red sequence and the edges of the bins of magnitude.
     by
-        Some of `KINDS`.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such kind.
+        Some of `KINDS`. The sets of each hold all objects; but those of folds leave out the second
+        sample.
     """
-    for kind in by:
-        if kind not in KINDS:
-            raise ConfigError(f"--by has the unknown {kind!r}; {nearest_name(kind, set(KINDS))}")
     found = [Group("set", name, rows) for name, rows in _sets(judged)]
     for kind in KINDS:
         if kind in by:
@@ -95,23 +109,26 @@ def _sets(judged: Judged) -> Iterator[tuple[str, Bools]]:
     if second.any():
         yield "first sample", ~second
         yield "second sample", second
+    if judged.is_seen.any() and not judged.is_seen.all():
+        yield "not seen", ~judged.is_seen
 
 
 def _split(judged: Judged, file: TruthFile, kind: str) -> Iterator[tuple[str, Bools]]:
-    """Yield the sets of a kind; an object of unknown color or magnitude is in none."""
+    """Yield the sets of a kind."""
     truth = judged.truth
     if kind == "class":
         yield from ((name, truth.true_class == name) for name in CLASSES)
     elif kind == "region":
-        region = regions(judged, file)
-        yield from ((name, region == name) for name in REGIONS)
+        yield from _regions(judged, file)
     elif kind == "mag":
         yield from _mag_bins(judged, file)
     elif kind == "region-mag":
-        region = regions(judged, file)
-        for name in REGIONS:
-            yield from ((f"{name} {bin_}", rows & (region == name))
-                        for bin_, rows in _mag_bins(judged, file))  # fmt: skip
+        bins = list(_mag_bins(judged, file))
+        for name, there in _regions(judged, file):
+            if name == UNKNOWN_COLOR:
+                yield name, there
+            else:
+                yield from ((f"{name} {bin_}", rows & there) for bin_, rows in bins)
     elif kind == "table":
         if len(file.data) > 1:
             yield from _tables(judged, file)
@@ -132,15 +149,18 @@ def _tables(judged: Judged, file: TruthFile) -> Iterator[tuple[str, Bools]]:
             yield f"{data.name} galaxies", rows & ~is_star
 
 
-def mag_middles(file: TruthFile) -> dict[str, float]:
-    """Return the middle of each bin of magnitude by its name."""
-    edges = zip(file.mag_edges, file.mag_edges[1:], strict=False)
-    return {f"{low:g}-{high:g}": (low + high) / 2 for low, high in edges}
+def _regions(judged: Judged, file: TruthFile) -> Iterator[tuple[str, Bools]]:
+    """Yield the objects of each color region, and those of unknown color."""
+    region = regions(judged, file)
+    yield from ((name, region == name) for name in REGIONS)
+    yield UNKNOWN_COLOR, region == ""
 
 
 def _mag_bins(judged: Judged, file: TruthFile) -> Iterator[tuple[str, Bools]]:
-    """Yield half-open bins of magnitude."""
-    mag = judged.truth.mag
-    edges = zip(file.mag_edges, file.mag_edges[1:], strict=False)
-    for name, (low, high) in zip(mag_middles(file), edges, strict=True):
-        yield name, (mag >= low) & (mag < high)
+    """Yield half-open bins of magnitude, those beyond the edges, and the unknown magnitudes."""
+    mag, edges = judged.truth.mag, file.mag_edges
+    yield f"< {edges[0]:g}", mag < edges[0]
+    for low, high in pairwise(edges):
+        yield f"{low:g}-{high:g}", (mag >= low) & (mag < high)
+    yield f">= {edges[-1]:g}", mag >= edges[-1]
+    yield UNKNOWN_MAG, np.isnan(mag)

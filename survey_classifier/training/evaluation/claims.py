@@ -14,9 +14,15 @@ import numpy.typing as npt
 
 from survey_classifier.membership.claimed_errors import like_certainty
 from survey_classifier.training.evaluation.breakdown import Group
+from survey_classifier.training.evaluation.forms import THRESHOLD
 from survey_classifier.training.evaluation.judged import Judged
-from survey_classifier.training.evaluation.measures import THRESHOLD
-from survey_classifier.training.evaluation.resampling import Figure, Resampler, figure_of, share
+from survey_classifier.training.evaluation.resampling import (
+    Figure,
+    Resampler,
+    figure_of,
+    share,
+    share_figure,
+)
 
 __all__ = ["N_FIFTH", "Among", "ClaimsTest", "Fifth", "fifths", "judge_claims"]
 
@@ -132,7 +138,7 @@ def fifths(judged: Judged, resampler: Resampler) -> list[Fifth]:
                         int(here.sum()),
                         float(p_err[here].min()),
                         float(p_err[here].max()),
-                        figure_of(float(is_wrong[here].mean()), np.concatenate(parts)),
+                        share_figure(is_wrong[here].sum(), here.sum(), np.concatenate(parts)),
                         float(np.minimum(p, 1 - p)[here].mean()),
                     )
                 )

@@ -5,7 +5,6 @@ picture. Does not own what is worth showing (``page``) nor our style (``run.figu
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -159,7 +158,7 @@ def mag_picture(
     Parameters
     ----------
     middle
-        Of the bins, mag, shape ``(bin,)``.
+        Median magnitude of each bin's objects, shape ``(bin,)``.
     measured
         By forecast the figures of each bin.
     n_bold
@@ -175,16 +174,19 @@ def mag_picture(
                 continue  # only the order of the folds' shares
             shade, width, dashes = styles[name]
             value = np.array([found[key].value for found in bins])
+            low = np.array([found[key].low for found in bins])
+            high = np.array([found[key].high for found in bins])
+            # What has no interval is of too few objects to be shown.
+            value = np.where(np.isfinite(low), value, np.nan)
             axes.plot(
                 middle, value, color=shade, lw=width, ls=dashes, marker="o", ms=3.5, label=name
             )
             if row < n_bold[0]:
-                low = np.array([found[key].low for found in bins])
-                high = np.array([found[key].high for found in bins])
                 axes.fill_between(middle, low, high, color=shade, alpha=0.18, lw=0)
         style_axes(axes)
         axes.set(xlabel="dereddened magnitude", ylabel=label)
-    axes.legend(fontsize=8, loc="lower right")
+        if key == "accuracy":  # which shows all of them
+            axes.legend(fontsize=8, loc="lower right")
     return as_png(figure)
 
 
@@ -216,27 +218,30 @@ def errors_picture(found: Sequence[Fifth]) -> bytes:
 
 
 def color_pairs_picture(
-    colors: Mapping[str, Floats], true_class: npt.NDArray[np.object_], is_wrong: Bools
+    pairs: Sequence[tuple[tuple[str, Floats], tuple[str, Floats]]],
+    true_class: npt.NDArray[np.object_],
+    is_wrong: Bools,
 ) -> bytes:
-    """Return one color against another, of each pair, with what was called wrongly marked.
+    """Return one quantity against another, of each pair, with what was called wrongly marked.
 
     Parameters
     ----------
-    colors
-        At least two, by name, in mag, shape ``(n,)``.
+    pairs
+        Titles and values ``(n,)`` of what is drawn along x and along y; the first few are drawn,
+        and the last.
     true_class
         Of each object.
     is_wrong
         Which were called what they are not.
     """
-    pairs = list(combinations(colors, 2))[:_MAX_PAIRS]
+    pairs = [*pairs[:-1][: _MAX_PAIRS - 1], pairs[-1]]
     n_col = min(len(pairs), 3)
     n_row = -(-len(pairs) // n_col)
-    figure = Figure((max(4.6 * n_col, 6.4), 4.4 * n_row), layout="constrained")
+    figure = Figure((max(5.1 * n_col, 6.4), 4.6 * n_row), layout="constrained")
     grid = np.atleast_1d(figure.subplots(n_row, n_col)).ravel()
-    for axes, (x, y) in zip(grid, pairs, strict=False):
-        _color_pair(axes, colors[x], colors[y], true_class, is_wrong)
-        axes.set(xlabel=f"{x} (mag)", ylabel=f"{y} (mag)")
+    for axes, ((x_title, x), (y_title, y)) in zip(grid, pairs, strict=False):
+        _color_pair(axes, x, y, true_class, is_wrong)
+        axes.set(xlabel=x_title, ylabel=y_title)
     for axes in grid[len(pairs) :]:
         axes.set_visible(False)
     grid[0].legend(fontsize=8, loc="upper left")
@@ -246,16 +251,20 @@ def color_pairs_picture(
 def _color_pair(
     axes: Axes, x: Floats, y: Floats, true_class: npt.NDArray[np.object_], is_wrong: Bools
 ) -> None:
-    """Draw the objects of which both colors are known; a few outliers are outside."""
+    """Draw the objects of which both are known; a few outliers are outside."""
     known = np.isfinite(x) & np.isfinite(y)
     area = float(np.clip(30_000 / max(int(known.sum()), 1), 3, 22))
-    for name in ("background", "star", "cluster"):
+    # The many first: the few would be hidden by them.
+    for name, marker, growth in (("background", "o", 1), ("cluster", "o", 1), ("star", "*", 4)):
         rows = known & (true_class == name)
         if rows.any():
-            axes.scatter(x[rows], y[rows], area, color=_CLASS_SHADE[name], lw=0, label=name)
+            axes.scatter(
+                x[rows], y[rows], growth * area, color=_CLASS_SHADE[name], marker=marker, lw=0,
+                label=name,
+            )  # fmt: skip
     rows = known & is_wrong
     axes.scatter(
-        x[rows], y[rows], 3 * area + 8, facecolors="none", edgecolors=_INK, lw=0.9,
+        x[rows], y[rows], 2 * area + 6, facecolors="none", edgecolors=_INK, lw=0.7,
         label="called wrongly",
     )  # fmt: skip
     style_axes(axes)

@@ -15,8 +15,8 @@ from survey_classifier.mosaic.preview import color_bands
 from survey_classifier.mosaic.quantize import MAD_TO_SIGMA
 from survey_classifier.run.figures import as_png
 from survey_classifier.stamps import Stamps
+from survey_classifier.training.evaluation.forms import THRESHOLD
 from survey_classifier.training.evaluation.judged import Judged
-from survey_classifier.training.evaluation.measures import THRESHOLD
 from survey_classifier.training.evaluation.pixels import Pixels
 
 __all__ = ["Gallery", "gallery", "visible", "worst_errors"]
@@ -27,6 +27,8 @@ Rows = npt.NDArray[np.intp]
 N_SHOWN = 24
 N_COLUMNS = 8
 CELL_INCH = 1.28
+MAX_NAME = 22
+"""Letters that there is room for above a stamp; identifiers of the SDSS have 19."""
 NO_DATA_GREY = 0.18
 DISPLAY_MAX = 255.0
 SKY_SIGMA = 2.0
@@ -172,4 +174,4 @@ def _drawn(judged: Judged, p: Floats, rows: Sequence[int], pictures: Sequence[Fl
 
 def _short(name: str) -> str:
     """Return an identifier that fits above a stamp; of long ones, the end tells them apart."""
-    return name if len(name) <= 14 else f"…{name[-12:]}"
+    return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"

@@ -4,6 +4,7 @@ Owns which score belongs to which true object, and in which fold an object is. D
 reading of either (``truth``, ``scores``).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,24 +20,25 @@ from survey_classifier.sources.sky import (
     object_groups,
     on_unit_sphere,
 )
+from survey_classifier.training.evaluation.folds import Split, is_regrouped, split_of
 from survey_classifier.training.evaluation.scores import Claim, Scores
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES, Truth
 from survey_classifier.training.split import SECOND_SAMPLE, strip_folds
 
-__all__ = ["Judged", "Match", "Split", "join", "split_of"]
+__all__ = ["Judged", "Match", "join"]
 
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+Objects = npt.NDArray[np.object_]
+TWIN = f"within {SAME_OBJECT_ARCSEC:g} arcsec of another"
+"""What became of rows of an object that is named already."""
 Match = Literal["id", "position"]
-Split = Literal["folds", "part", "second sample", "unknown"]
-"""``folds``: each score is of a network that had not seen the object's fold. ``part``: all are of
-one part of the objects. ``second sample``: all are of that. In the first two there may be objects
-of a second sample, too, that no network was fitted to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Objects whose class and score are known; every array has shape ``(n,)``."""
+    """Objects whose class and score are known; every array has shape ``(n,)``, but two."""
 
     truth: Truth
     """With the photometry of the scores' table where the truth has none."""
@@ -55,6 +57,16 @@ class Judged:
     """By true class the objects without a score."""
     n_lacking: dict[str, int]
     """By other table the objects that have a score, but none there."""
+    is_seen: npt.NDArray[np.bool_]
+    """Whether the network that scored the object is known to have been trained on it."""
+    rows: dict[str, Rows]
+    """By the table's name the row of each object's score there."""
+    fate: Objects
+    """What became of each object of the truth, shape ``(object,)``."""
+    judged_as: Objects
+    """Identifier that it is judged under, '' where it is not, shape ``(object,)``."""
+    n_scores: dict[str, int]
+    """What became of the scores, and of how many."""
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -105,14 +117,13 @@ def join(
             "compare tables of the same objects"
         )
     kept = first[shared]
-    found = truth.take(_rows_of(group[kept], group, np.arange(len(truth))))
-    n_member = int(found.is_member.sum())
-    if n_member in (0, len(found)):
-        what = "no member" if n_member == 0 else "members only"
-        raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
+    whose = _rows_of(group[kept], group, np.arange(len(truth)))
+    found = truth.take(whose)
+    _require_both(found)
     rows = row[kept]
     fold, split = _folds(found, scores, rows, file)
     tables = [(scores, rows), *((o, r[shared]) for o, r in zip(others, rows_there, strict=True))]
+    lacking = {o.name: first[r < 0] for o, r in zip(others, rows_there, strict=True)}
     return Judged(
         _with_photometry(found, scores, rows),
         {name: p[some] for table, some in tables for name, p in table.p.items()},
@@ -121,13 +132,56 @@ def join(
         fold,
         split,
         {name: int((truth.true_class[lost] == name).sum()) for name in CLASSES},
-        {o.name: int((r < 0).sum()) for o, r in zip(others, rows_there, strict=True)},
+        {name: len(some) for name, some in lacking.items()},
+        np.zeros(len(rows), dtype=np.bool_) if scores.seen is None else scores.seen[rows],
+        {table.name: some for table, some in tables},
+        *_fates(truth, group, whose, lacking),
+        _fates_of_scores(scores, row, rows, lacking),
     )
 
 
-def _scored_rows(
-    truth: Truth, scores: Scores, group: npt.NDArray[np.int64], match: Match
-) -> npt.NDArray[np.intp]:
+def _require_both(found: Truth) -> None:
+    """Raise unless there are members and others."""
+    n_member = int(found.is_member.sum())
+    if n_member in (0, len(found)):
+        what = "no member" if n_member == 0 else "members only"
+        raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
+
+
+def _fates(
+    truth: Truth, group: npt.NDArray[np.int64], whose: Rows, lacking: dict[str, Rows]
+) -> tuple[Objects, Objects]:
+    """Return what became of each object of the truth, and what it is judged as.
+
+    Of rows that are one object, the first says what became of it.
+    """
+    fate = np.full(len(truth), "without a score", dtype=object)
+    for name, rows in lacking.items():
+        fate[np.isin(group, group[rows])] = f"without a score in {name}"
+    is_first = np.zeros(len(truth), dtype=np.bool_)
+    is_first[_first_of_each(group, np.ones(len(truth), dtype=np.bool_))] = True
+    fate[~is_first] = TWIN
+    fate[whose] = "judged"
+    named_as = np.full(int(group.max()) + 1, "", dtype=object)
+    named_as[group[whose]] = truth.object_id[whose]
+    return fate, named_as[group]
+
+
+def _fates_of_scores(
+    scores: Scores, row: Rows, used: Rows, lacking: dict[str, Rows]
+) -> dict[str, int]:
+    """Return what became of the rows of a table of scores."""
+    fate = np.full(len(scores), "of no object of the truth", dtype=object)
+    fate[~np.all([np.isfinite(p) for p in scores.p.values()], axis=0)] = "without a value"
+    fate[row[row >= 0]] = "of an object judged by another score"
+    for name, some in lacking.items():
+        fate[row[some]] = f"without one in {name}"
+    fate[used] = "judged"
+    found = Counter(fate.tolist())
+    return {"judged": found.pop("judged"), **dict(found.most_common())}
+
+
+def _scored_rows(truth: Truth, scores: Scores, group: npt.NDArray[np.int64], match: Match) -> Rows:
     """Return the row of each object's score, -1 where there is none or it is not known."""
     by_id = match == "id"
     row = _rows_by_id(truth, scores) if by_id else _rows_by_position(truth, scores, group)
@@ -142,9 +196,7 @@ def _scored_rows(
     return np.where(scored, row, -1)
 
 
-def _rows_of(
-    wanted: npt.NDArray[np.int64], group: npt.NDArray[np.int64], row: npt.NDArray[np.intp]
-) -> npt.NDArray[np.intp]:
+def _rows_of(wanted: npt.NDArray[np.int64], group: npt.NDArray[np.int64], row: Rows) -> Rows:
     """Return the first known row of each wanted group, -1 where it has none."""
     first = _first_of_each(group, row >= 0)
     row_of_group = np.full(int(group.max()) + 1, -1, dtype=np.intp)
@@ -153,44 +205,29 @@ def _rows_of(
 
 
 def _folds(
-    truth: Truth, scores: Scores, rows: npt.NDArray[np.intp], file: TruthFile
+    truth: Truth, scores: Scores, rows: Rows, file: TruthFile
 ) -> tuple[npt.NDArray[np.int64], Split]:
     """Return the fold of each object: the scores' own, or else a strip of the sky."""
     fold = None if scores.fold is None else scores.fold[rows]
     split = split_of(fold)
     if fold is None or split == "second sample":
         return _strips(truth, file), split
-    if split == "part":
-        # Within one part, nothing would be left to fit what is put beside the scores.
+    if split == "part" or is_regrouped(scores.fold):
+        # Within one part, nothing would be left to fit what is put beside the scores; in parts of
+        # an object each, as many fits as objects would be made.
         inside = np.flatnonzero(fold != SECOND_SAMPLE)
         fold = fold.copy()
         fold[inside] = _strips(truth.take(inside), file)
     return fold, split
 
 
-def split_of(fold: npt.NDArray[np.int64] | None) -> Split:
-    """Return what folds say of a split.
-
-    Parameters
-    ----------
-    fold
-        Fold of each object, `SECOND_SAMPLE` where it is in none; None where a table has none.
-    """
-    if fold is None:
-        return "unknown"
-    n_fold = len(np.unique(fold[fold != SECOND_SAMPLE]))
-    return "folds" if n_fold > 1 else "part" if n_fold else "second sample"
-
-
-def _rows_by_id(truth: Truth, scores: Scores) -> npt.NDArray[np.intp]:
+def _rows_by_id(truth: Truth, scores: Scores) -> Rows:
     """Return the row of each object's score, -1 where there is none."""
     row_of = {name: row for row, name in enumerate(scores.object_id.tolist())}
     return np.array([row_of.get(name, -1) for name in truth.object_id], dtype=np.intp)
 
 
-def _rows_by_position(
-    truth: Truth, scores: Scores, group: npt.NDArray[np.int64]
-) -> npt.NDArray[np.intp]:
+def _rows_by_position(truth: Truth, scores: Scores, group: npt.NDArray[np.int64]) -> Rows:
     """Return the row of the nearest score; one that is nearer to another object is that one's."""
     known = np.flatnonzero(np.isfinite(scores.ra_deg) & np.isfinite(scores.dec_deg))
     if not len(known):
@@ -203,9 +240,7 @@ def _rows_by_position(
     return np.where(is_own, known[nearest], -1).astype(np.intp)
 
 
-def _first_of_each(
-    group: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.intp]:
+def _first_of_each(group: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]) -> Rows:
     """Return the first allowed row of each group, ascending."""
     rows = np.flatnonzero(allowed)
     _, first = np.unique(group[rows], return_index=True)
@@ -216,7 +251,7 @@ def _strips(truth: Truth, file: TruthFile) -> npt.NDArray[np.int64]:
     return strip_folds(truth.ra_deg, truth.dec_deg, file.axis, file.n_folds)
 
 
-def _with_photometry(truth: Truth, scores: Scores, rows: npt.NDArray[np.intp]) -> Truth:
+def _with_photometry(truth: Truth, scores: Scores, rows: Rows) -> Truth:
     """Return the truth with what only the scores' table knows of the objects."""
     from_scores = {name: values[rows] for name, values in scores.photometry.items()}
     return replace(

@@ -1,8 +1,8 @@
 """Figures of merit and their differences, with intervals by resampling objects.
 
-Owns which figures there are and their bootstrap. Does not own the draws (``resampling``) nor the
-figures' values (``membership.skill``): what is written here is their form for resampled objects,
-all resamples at once, and tests hold the two together.
+Owns which figures there are, and how the interval of each is read off. Does not own the draws
+(``resampling``), what is computed of them (``forms``) nor the figures' values
+(``membership.skill``).
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from survey_classifier.membership.calibration_noise import (
     honest_calibration_errors,
 )
 from survey_classifier.membership.skill import (
-    LEAST_PROBABILITY,
+    Confusion,
     average_precision,
     brier_score,
     calibration_error,
@@ -27,26 +27,24 @@ from survey_classifier.membership.skill import (
     log_loss,
     roc_area,
 )
+from survey_classifier.training.evaluation.forms import N_BINS, THRESHOLD, Form
 from survey_classifier.training.evaluation.resampling import (
     Figure,
     Resampler,
     figure_of,
-    share,
+    share_figure,
+    share_interval,
 )
 
-__all__ = ["COMPARED", "MEASURES", "N_BINS", "THRESHOLD", "Measures", "curves"]
+__all__ = ["COMPARED", "LEAST_OF_CLASS", "MEASURES", "Measures"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-N_BINS = 15
-"""Bins of the calibration error."""
 N_HONEST = 400
 """Truths that are drawn for the calibration errors of perfect probabilities."""
-THRESHOLD = 0.5
-"""Least probability that is called a member."""
-CURVE = np.linspace(0, 1, 101)
-"""Where the curves' bands are given."""
+LEAST_OF_CLASS = 5
+"""Of fewer members, or fewer others, a ranking's figure has no interval that means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,8 @@ class Measures:
     """The same of each resample, shape ``(resample,)``."""
     honest: dict[str, Floats]
     """By forecast calibration errors that it would show if it were perfect, ``(draw,)``."""
+    counts: dict[str, Confusion]
+    """By forecast what it calls the objects."""
 
     @classmethod
     def of(
@@ -79,7 +79,7 @@ class Measures:
             Of n objects.
         """
         truth = is_member[rows]
-        forms = {name: _Form.of(p[rows], truth) for name, p in forecasts.items()}
+        forms = {name: Form.of(p[rows], truth) for name, p in forecasts.items()}
         parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in forecasts}
         for counts in resampler.counts(rows):
             for name, form in forms.items():
@@ -99,31 +99,42 @@ class Measures:
                 )
                 for name, p in forecasts.items()
             },
+            {name: confusion(p[rows], truth, THRESHOLD) for name, p in forecasts.items()},
         )
 
     def figures(self) -> dict[str, dict[str, Figure]]:
-        """Return the figures with their intervals.
+        """Return the figures with their intervals, by forecast, then by name.
 
-        That of a calibration error is of its own kind, see `calibration_interval`.
+        Those of the bootstrap, but that of a calibration error is of its own kind, see
+        `calibration_interval`. Where every resample says the same, the objects are too few to show
+        what else a figure may be: shares have Wilson's interval then, other figures none. Nor
+        have figures of a ranking with fewer than `LEAST_OF_CLASS` members or others.
         """
-        found = {
-            name: {key: figure_of(value, self.resampled[name][key]) for key, value in of.items()}
-            for name, of in self.value.items()
-        }
-        for name, figures in found.items():
-            error = figures["calibration_error"].value
-            ends = calibration_interval(
-                error, self.resampled[name]["calibration_error"], self.honest[name]
-            )
-            figures["calibration_error"] = Figure(error, *ends)
-        return found
+        return {name: self._figures(name) for name in self.value}
+
+    def _figures(self, name: str) -> dict[str, Figure]:
+        """Return the figures of a forecast."""
+        values, resampled, counts = self.value[name], self.resampled[name], self.counts[name]
+        found = {key: _varied(values[key], resampled[key]) for key in MEASURES}
+        for key, (part, whole) in _shares(counts).items():
+            found[key] = share_figure(part, whole, resampled[key])
+        for key in RANKINGS:
+            found[key] = _ranking(found[key], key, counts)
+        # Twice the hits over all that is called or is a member: of a share s, 2 s / (1 + s).
+        wrong = counts.n_false + counts.n_missed
+        if counts.n_hit + wrong and not (counts.n_hit and wrong):
+            ends = share_interval(counts.n_hit, counts.n_hit + wrong)
+            found["f1"] = Figure(values["f1"], *(2 * end / (1 + end) for end in ends))
+        error = values["calibration_error"]
+        ends = calibration_interval(error, resampled["calibration_error"], self.honest[name])
+        return found | {"calibration_error": Figure(error, *ends)}
 
     def differences(self) -> dict[str, dict[str, Figure]]:
         """Return the figures of `COMPARED` of each other forecast less those of the first.
 
         The intervals are of the differences in each resample, so what the two forecasts have in
-        common does not widen them. Those of calibration errors are wider by what
-        noise may make of them.
+        common does not widen them. Those of calibration errors are wider by what noise may make of
+        them. Where all resamples say the same of two forecasts that differ, there is none.
         """
         first, *others = self.value
         return {name: self._less(first, name) for name in others}
@@ -131,6 +142,8 @@ class Measures:
     def _less(self, first: str, name: str) -> dict[str, Figure]:
         """Return the figures of a forecast less those of the first."""
         found = {}
+        briers = self.resampled[first]["brier"], self.resampled[name]["brier"]
+        is_same = np.array_equal(briers[0], briers[1], equal_nan=True)
         for key in COMPARED:
             values = self.value[first][key], self.value[name][key]
             resampled = self.resampled[name][key] - self.resampled[first][key]
@@ -139,8 +152,57 @@ class Measures:
                          for v, of in zip(values, (first, name), strict=True)]  # fmt: skip
                 found[key] = _difference_of_calibration(values, resampled, (noise[0], noise[1]))
             else:
-                found[key] = figure_of(values[1] - values[0], resampled)
+                of = figure_of if is_same else _varied
+                found[key] = of(values[1] - values[0], resampled)
+            if key in RANKINGS and _is_few(self.counts[name]):
+                found[key] = _without_interval(found[key].value)
         return found
+
+
+def _shares(counts: Confusion) -> dict[str, tuple[int, int]]:
+    """Return the figures that are shares of objects: of how many, and how many of those."""
+    n_other = counts.n_false + counts.n_rejected
+    return {
+        "accuracy": (counts.n_hit + counts.n_rejected, counts.n),
+        "precision": (counts.n_hit, counts.n_hit + counts.n_false),
+        "recall": (counts.n_hit, counts.n_hit + counts.n_missed),
+        "false_positive_rate": (counts.n_false, n_other),
+    }
+
+
+def _ranking(figure: Figure, key: str, counts: Confusion) -> Figure:
+    """Return a ranking's figure, without an interval where there are too few of a class.
+
+    Where no pair, or every pair of a member and another, is in the right order, so are as many
+    pairs that share no object as the rarer class has objects: of these, it is a share.
+    """
+    if _is_few(counts):
+        return _without_interval(figure.value)
+    if key == "auc" and figure.value in (0, 1):
+        n_pair = min(_class_sizes(counts))
+        return Figure(figure.value, *share_interval(figure.value * n_pair, n_pair))
+    return figure
+
+
+def _class_sizes(counts: Confusion) -> tuple[int, int]:
+    """Return the number of members and of others."""
+    return counts.n_hit + counts.n_missed, counts.n_false + counts.n_rejected
+
+
+def _is_few(counts: Confusion) -> bool:
+    return min(_class_sizes(counts)) < LEAST_OF_CLASS
+
+
+def _varied(value: float, resampled: Floats) -> Figure:
+    """Return a figure and its interval, without one where all resamples say the same."""
+    known = resampled[np.isfinite(resampled)]
+    if len(known) and np.ptp(known) == 0:
+        return _without_interval(value)
+    return figure_of(value, resampled)
+
+
+def _without_interval(value: float) -> Figure:
+    return Figure(value, float("nan"), float("nan"))
 
 
 def _difference_of_calibration(
@@ -187,118 +249,5 @@ MEASURES: dict[str, Callable[[Floats, Bools], float]] = {
 """Figure of merit by name; members are what is looked for."""
 COMPARED = ("auc", "accuracy", "brier", "calibration_error", "log_loss")
 """Figures that forecasts are compared by."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """What figures of resampled objects are made of, objects in descending order of p."""
-
-    order: npt.NDArray[np.intp]
-    last_of_tie: npt.NDArray[np.intp]
-    p: Floats
-    is_member: Floats
-    called: Floats
-    bins: npt.NDArray[np.intp]
-
-    @classmethod
-    def of(cls, p: Floats, is_member: Bools) -> "_Form":
-        order = np.argsort(-p, kind="stable")
-        sorted_p = p[order]
-        last = np.append(np.flatnonzero(np.diff(sorted_p)), len(p) - 1)
-        bins = np.minimum((sorted_p * N_BINS).astype(np.intp), N_BINS - 1)
-        called = (sorted_p >= THRESHOLD).astype(np.float64)
-        return cls(order, last, sorted_p, is_member[order].astype(np.float64), called, bins)
-
-    def steps(self, counts: Floats) -> tuple[Floats, Floats]:
-        """Return members and others above each probability, shape ``(resample, step)``."""
-        weight = counts[:, self.order]
-        found = np.cumsum(weight * self.is_member, axis=1)[:, self.last_of_tie]
-        false = np.cumsum(weight * (1 - self.is_member), axis=1)[:, self.last_of_tie]
-        return found, false
-
-    def figures(self, counts: Floats) -> dict[str, Floats]:
-        """Return every figure of resamples, shape ``(resample,)`` each."""
-        weight = counts[:, self.order]
-        whole = weight.sum(axis=1)
-        n_member = weight @ self.is_member
-        n_hit, n_called = weight @ (self.called * self.is_member), weight @ self.called
-        n_false, n_other = n_called - n_hit, whole - n_member
-        found, false = self.steps(counts)
-        gain = np.diff(found, axis=1, prepend=0)
-        precision = share(found, found + false)
-        in_bin = np.eye(N_BINS)[self.bins]
-        excess = weight @ ((self.p - self.is_member)[:, None] * in_bin)
-        p_truth = np.where(self.is_member > 0, self.p, 1 - self.p)
-        loss = -np.log(np.maximum(p_truth, LEAST_PROBABILITY))
-        return {
-            "accuracy": share(n_hit + n_other - n_false, whole),
-            "precision": share(n_hit, n_called),
-            "recall": share(n_hit, n_member),
-            "f1": share(2 * n_hit, n_called + n_member),
-            "false_positive_rate": share(n_false, n_other),
-            "auc": share(_pairs_won(found, false), n_member * n_other),
-            "average_precision": share(np.nansum(gain * precision, axis=1), n_member),
-            "calibration_error": share(np.abs(excess).sum(axis=1), whole),
-            "brier": share(weight @ (self.p - self.is_member) ** 2, whole),
-            "log_loss": share(weight @ loss, whole),
-        }
-
-
-def _pairs_won(found: Floats, false: Floats) -> Floats:
-    """Return how many pairs have the member above the other, ties counting half."""
-    before = found - np.diff(found, axis=1, prepend=0)
-    won: Floats = ((before + found) / 2 * np.diff(false, axis=1, prepend=0)).sum(axis=1)
-    return won
-
-
-def curves(p: Floats, is_member: Bools, resampler: Resampler) -> dict[str, dict[str, Floats]]:
-    """Return the ROC and the precision-recall curve, each with a 95 % band.
-
-    Parameters
-    ----------
-    p
-        Probabilities, finite, shape ``(n,)``.
-    is_member
-        Truth with both values, shape ``(n,)``.
-    resampler
-        Of n objects.
-
-    Returns
-    -------
-    dict
-        ``roc`` and ``precision_recall``, each with ``x``, ``y``, ``low`` and ``high`` of shape
-        ``(101,)``: the true positive rate over the false positive rate, and the precision over
-        the recall. Between thresholds the ROC curve is straight; the precision at a recall is
-        that of the first threshold which reaches it.
-    """
-    form = _Form.of(p, is_member)
-    everyone = np.ones(len(p), dtype=np.bool_)
-    rows: dict[str, list[Floats]] = {"roc": [], "precision_recall": []}
-    for counts in [np.ones((1, len(p))), *resampler.counts(everyone)]:
-        for found, false in zip(*form.steps(counts), strict=True):
-            if not (found[-1] and false[-1]):
-                continue
-            rows["roc"].append(_roc(found, false))
-            rows["precision_recall"].append(_precision_recall(found, false))
-    result = {}
-    for name, (value, *spread) in rows.items():
-        low, high = np.percentile(spread, INTERVAL, axis=0)
-        result[name] = {"x": CURVE, "y": value, "low": low, "high": high}
-    return result
-
-
-def _roc(found: Floats, false: Floats) -> Floats:
-    x, y = np.append(0, false / false[-1]), np.append(0, found / found[-1])
-    # Of a vertical step the upper end is the value at its x.
-    last = np.append(np.diff(x) > 0, True)
-    return np.asarray(np.interp(CURVE, x[last], y[last]))
-
-
-def _precision_recall(found: Floats, false: Floats) -> Floats:
-    # A probability of which no object was drawn is no threshold.
-    there = found + false > 0
-    found, false = found[there], false[there]
-    # A hair less: the recall of a share such as 7/10 may be rounded to just below it.
-    first = np.searchsorted(found, CURVE * found[-1] - 1e-9)
-    # A recall of 0 is reached by calling the most probable step.
-    return np.asarray((found / (found + false))[first])
+RANKINGS = ("auc", "average_precision")
+"""Figures of the order of members and others."""

@@ -12,14 +12,15 @@ import numpy as np
 from survey_classifier.run import page as html
 from survey_classifier.run.page import Html
 from survey_classifier.training.evaluation.baselines import BASELINES
+from survey_classifier.training.evaluation.forms import N_BINS, THRESHOLD
 from survey_classifier.training.evaluation.galleries import Gallery
-from survey_classifier.training.evaluation.measures import N_BINS, THRESHOLD
 from survey_classifier.training.evaluation.resampling import N_RESAMPLES, Figure
 from survey_classifier.training.evaluation.results import Results
 from survey_classifier.training.evaluation.setting import Setting
 from survey_classifier.training.evaluation.tables import (
     CLAIMS_HEADER,
     COMPARED_HEADER,
+    FATES_HEADER,
     FIFTHS_HEADER,
     FIFTHS_TITLES,
     FORECASTS_HEADER,
@@ -29,9 +30,11 @@ from survey_classifier.training.evaluation.tables import (
     caption,
     claims_rows,
     compared_rows,
+    fates_rows,
     fifths_rows,
     forecast_rows,
     formed,
+    kind_notes,
     said,
     table_of,
 )
@@ -87,8 +90,8 @@ def _verdict(results: Results, setting: Setting) -> Iterator[Html]:
     everything = results.measured[0]
     yield html.note(
         f"{everything.n:,} objects of known class, {everything.n_member:,} of them members. "
-        f"{setting.seen} Intervals are 95 %, of {N_RESAMPLES} resamples of the objects; members "
-        f"are called at p ≥ {THRESHOLD:g}.",
+        f"{setting.said} Intervals are 95 %, of {N_RESAMPLES} resamples of the objects, or "
+        f"Wilson's where these all agree; members are called at p ≥ {THRESHOLD:g}.",
         "lead",
     )
     for found in results.of_kind("set"):
@@ -105,7 +108,9 @@ def _verdict(results: Results, setting: Setting) -> Iterator[Html]:
 
 
 def _card(figure: Figure, title: str) -> tuple[str, str]:
-    return f"{figure.value:.3f}", f"{title} [{figure.low:.3f}, {figure.high:.3f}]"
+    """Return a figure, and below it its title with the interval."""
+    value, bracket, interval = said(figure).partition(" [")
+    return value, f"{title}{bracket}{interval}"
 
 
 def _forecasts(results: Results) -> Iterator[Html]:
@@ -170,7 +175,7 @@ def _claims(results: Results, pictures: Pictures) -> Iterator[Html]:
 
 def _unbroken(figure: Figure | Difference) -> Html:
     """Return a figure with its interval in one line of a page."""
-    return Html(said(figure).replace(" ", "&nbsp;"))
+    return Html(f'<span style="white-space: nowrap">{said(figure)}</span>')
 
 
 def _cell(figure: Figure | Difference) -> Html:
@@ -191,7 +196,7 @@ def _curves(results: Results, pictures: Pictures) -> Iterator[Html]:
         + _left_out(results),
     )
     error = results.measured[0].figures[results.first]["calibration_error"]
-    honest = results.honest_calibration_error
+    honest = results.measured[0].honest[results.first]
     reliability = html.figure(
         pictures.reliability,
         "Share of members against the probability claimed",
@@ -222,24 +227,25 @@ def _breakdown(results: Results, pictures: Pictures) -> Iterator[Html]:
             continue
         header, rows = table_of(kind, found, results)
         form = _cell if kind == "class" else _unbroken  # many columns, or many rows
-        shown = html.table("", header, formed(rows, form))
+        notes = [html.note(text) for text in kind_notes(kind, results)]
+        shown = html.join([*notes, html.table("", header, formed(rows, form))])
         if kind == "mag" and pictures.by_mag is not None:
             drawn = html.figure(
                 pictures.by_mag,
                 "Accuracy and AUC against magnitude",
-                "Bands are 95 % intervals of the scores; dotted: baselines." + _left_out(results),
+                "Points lie at the median magnitude of each bin's objects, the open-ended bins' "
+                "too; an AUC is left out where there are few of a class. Bands are 95 % intervals "
+                "of the scores; dotted: baselines." + _left_out(results),
             )
             shown = html.join([drawn, shown])
         if kind == "region" and pictures.color_pairs is not None:
             drawn = html.figure(
                 pictures.color_pairs,
-                "Color against color",
+                "Color against color, and against magnitude",
                 f"Rings: called wrongly by {results.first}. The outermost 1 % at each end lies "
                 "outside of the axes.",
             )
             shown = html.join([shown, drawn])
-        if kind == "region-mag":
-            shown = html.join([html.note(f"What {results.first} calls the objects."), shown])
         yield html.section(title, shown)
 
 
@@ -285,3 +291,7 @@ def _judged(results: Results, setting: Setting) -> Iterator[Html]:
             ("objects of the second sample", f"{int(judged.is_second.sum()):,}"),
         ],
     )
+    yield html.table(
+        "What became of the rows of the truth", FATES_HEADER, fates_rows(setting.account)
+    )
+    yield html.note(f"truth.parquet has what became of each. {setting.account.lines[-1]}.")

@@ -1,7 +1,7 @@
 """Resampled objects, and the intervals that come of them.
 
-Owns the draws and how an interval is read off. Does not own what is computed of a draw
-(``measures``, ``claims``).
+Owns the draws, how an interval is read off, and what stands for it where all draws agree: of few
+objects they do by chance. Does not own what is computed of a draw (``measures``, ``claims``).
 """
 
 from collections.abc import Iterator
@@ -9,10 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from survey_classifier.membership.calibration_noise import INTERVAL
 
-__all__ = ["N_RESAMPLES", "Figure", "Resampler", "figure_of", "share"]
+__all__ = [
+    "N_RESAMPLES",
+    "Figure",
+    "Resampler",
+    "figure_of",
+    "share",
+    "share_figure",
+    "share_interval",
+]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -29,6 +38,7 @@ class Figure:
     value: float
     low: float
     high: float
+    """Both NaN where there is none."""
 
     @property
     def is_beyond_chance(self) -> bool:
@@ -88,6 +98,46 @@ def figure_of(value: float, resampled: Floats) -> Figure:
         return Figure(value, float("nan"), float("nan"))
     low, high = np.percentile(known, INTERVAL)
     return Figure(value, float(low), float(high))
+
+
+def share_figure(part: float, whole: float, resampled: Floats) -> Figure:
+    """Return a share of objects and its interval.
+
+    That of `figure_of`; but where all or none of the objects count, all resamples say the same, and
+    the interval is that of `share_interval`.
+
+    Parameters
+    ----------
+    part
+        How many objects count.
+    whole
+        Of how many.
+    resampled
+        As for `figure_of`.
+    """
+    if not whole:
+        return Figure(float("nan"), float("nan"), float("nan"))
+    if part not in (0, whole):
+        return figure_of(part / whole, resampled)
+    return Figure(part / whole, *share_interval(part, whole))
+
+
+def share_interval(part: float, whole: float) -> tuple[float, float]:
+    """Return the 95 % interval of a share of objects (Wilson 1927).
+
+    Parameters
+    ----------
+    part
+        How many objects count.
+    whole
+        Of how many, more than none.
+    """
+    z = float(stats.norm.ppf(INTERVAL[1] / 100))
+    value, grown = part / whole, 1 + z**2 / whole
+    middle = (value + z**2 / (2 * whole)) / grown
+    half = z / grown * float(np.sqrt(value * (1 - value) / whole + (z / (2 * whole)) ** 2))
+    # Exactly, as rounding may leave a hair of either end.
+    return (0.0 if not part else middle - half), (1.0 if part == whole else middle + half)
 
 
 def share(part: Floats, whole: Floats) -> Floats:

@@ -12,18 +12,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from survey_classifier.membership.calibration_noise import honest_calibration_errors
 from survey_classifier.membership.skill import Confusion, Reliability, confusion, reliability
 from survey_classifier.training.evaluation.breakdown import Group, groups
 from survey_classifier.training.evaluation.claims import ClaimsTest, Fifth, fifths, judge_claims
+from survey_classifier.training.evaluation.curves import curves
+from survey_classifier.training.evaluation.forms import N_BINS, THRESHOLD
 from survey_classifier.training.evaluation.judged import Judged
-from survey_classifier.training.evaluation.measures import (
-    N_BINS,
-    N_HONEST,
-    THRESHOLD,
-    Measures,
-    curves,
-)
+from survey_classifier.training.evaluation.measures import Measures
 from survey_classifier.training.evaluation.resampling import Figure, Resampler
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES
@@ -48,6 +43,8 @@ class Measured:
     """By forecast, then by name."""
     differences: dict[str, dict[str, Figure]]
     """By forecast but the first those of `measures.COMPARED`, less the figure of the first."""
+    honest: dict[str, float]
+    """By forecast the mean calibration error, were its probabilities the truth's."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +85,6 @@ class Results:
             Kinds of sets, of ``breakdown.KINDS``.
         seed
             Of the resampling.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such kind.
         """
         forecasts = judged.p | baselines
         is_member = judged.truth.is_member
@@ -101,7 +93,10 @@ class Results:
         for group in groups(judged, file, by):
             found = Measures.of(forecasts, is_member, group.rows, resampler)
             n, n_member = int(group.rows.sum()), int(is_member[group.rows].sum())
-            measured.append(Measured(group, n, n_member, found.figures(), found.differences()))
+            honest = {name: float(errors.mean()) for name, errors in found.honest.items()}
+            measured.append(
+                Measured(group, n, n_member, found.figures(), found.differences(), honest)
+            )
         large = [found.group for found in measured if found.group.by in LARGE]
         return cls(
             file,
@@ -172,9 +167,8 @@ class Results:
         return {name: reliability(p, truth, N_BINS) for name, p in self.forecasts.items()}
 
     @cached_property
-    def honest_calibration_error(self) -> float:
-        """The mean calibration error of the first score, were its probabilities the truth's."""
-        rng = np.random.default_rng(0)
-        return float(
-            honest_calibration_errors(self.forecasts[self.first], N_HONEST, rng, N_BINS).mean()
-        )
+    def best_baseline(self) -> str:
+        """The baseline with the best Brier score of all objects."""
+        figures = self.measured[0].figures
+        baselines = list(self.forecasts)[self.n_score :]
+        return min(baselines, key=lambda name: figures[name]["brier"].value)

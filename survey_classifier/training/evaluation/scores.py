@@ -1,13 +1,13 @@
 """Scores: what a run, a training or ``score`` says of objects.
 
 Owns finding their table and reading what of it is judged. Does not own table formats
-(``sources.formats``) nor the truth (``truth``).
+(``sources.formats``), which probabilities those are (``forecasts``), where they come from
+(``origin``) nor the truth (``truth``).
 """
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain, count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,34 @@ import numpy.typing as npt
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.run.config import RunConfig, read_run
-from survey_classifier.settings import nearest_name
 from survey_classifier.sources.cells import RawTable
 from survey_classifier.sources.formats import read_table, table_columns
+from survey_classifier.training.evaluation.folds import split_of
+from survey_classifier.training.evaluation.forecasts import (
+    Posterior,
+    forecasts_of,
+    probability,
+    title_of_trained,
+)
+from survey_classifier.training.evaluation.origin import Origin, origin_of
+from survey_classifier.training.evaluation.wanted import (
+    BEGUN,
+    MAGNITUDE,
+    SEEN,
+    USUAL,
+    Wanted,
+    chosen_columns,
+)
 
-__all__ = ["Claim", "Scores", "read_compared", "read_scores"]
+__all__ = ["Claim", "Scores", "column_names_of", "read_scores", "renamed"]
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
-ID_NAMES = ("source_id", "id")
-"""Columns of identifiers, the first that is there: of a catalog, of ``train``."""
-P_NAMES = ("p_member", "p_image")
-CLAIMS = {"p_err": "p_member", "p_image_err": "p_image"}
-"""Columns of claimed errors, of ``train`` and of a network's scores, and of what they are."""
-FOLD_NAMES = ("fold", "fold_seen")
-"""Columns of folds of ``train``; the second where its first weights had seen the objects."""
+SAID_OF_SEEN = {"yes": True, "no": False}
+"""Cells of that column of ``train``: whether the network had been trained on the object."""
 TRAINED = "-out-of-fold"
 """End of the name of a table that ``train`` writes."""
-MAGNITUDE = "mag_"
-UNLIKE_MAGNITUDES = ("mag_aper_",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +77,15 @@ class Scores:
     dec_deg: Floats
     """Both NaN where the table has no positions."""
     p: dict[str, Floats]
-    """Probabilities of membership by column; NaN = not scored."""
+    """Probabilities of membership by what they are; NaN = not scored."""
+    posterior: Posterior | None
+    """What is known of redshifts in them; None: they hold none."""
+    origin: Origin
     fold: npt.NDArray[np.int64] | None
     """Part of the sky that the network had not seen, or `SECOND_SAMPLE`; None where scores are not
     out of fold."""
+    seen: Bools | None
+    """Whether the network that scored the object had been trained on it; None: not told."""
     start_had_seen: bool
     """Whether the network began with weights that had seen what it is scored on."""
     mag: Floats
@@ -86,17 +100,15 @@ class Scores:
         return len(self.object_id)
 
 
-def read_scores(path: Path, id_name: str | None = None, p_names: Sequence[str] = ()) -> Scores:
+def read_scores(path: Path, wanted: Wanted = USUAL) -> Scores:
     """Read scores.
 
     Parameters
     ----------
     path
         The output folder of a run, or a table.
-    id_name
-        Column of identifiers; by default ``source_id`` or ``id``.
-    p_names
-        Columns of probabilities; by default ``p_member``, or else ``p_image``.
+    wanted
+        Which columns.
 
     Raises
     ------
@@ -108,115 +120,76 @@ def read_scores(path: Path, id_name: str | None = None, p_names: Sequence[str] =
     """
     run = read_run(path / "run.toml") if path.is_dir() else None
     file = path if run is None else run.catalog_path
-    names = table_columns(file)
-    ids = _chosen(file, names, ID_NAMES, id_name, "--id")
-    probabilities = list(p_names) or [_chosen(file, names, P_NAMES, None, "--score")]
-    bands = [
-        name.removeprefix(MAGNITUDE)
-        for name in names
-        if name.startswith(MAGNITUDE) and not name.startswith(UNLIKE_MAGNITUDES)
-    ]
-    optional = ["ra", "dec", *FOLD_NAMES, "r0", "delta_rs", "delta_rs_err"]
-    there = [name for name in optional if name in names]
-    claimed = [(err, of) for err, of in CLAIMS.items() if {err, of} <= set(names)][:1]
-    magnitudes = [f"{MAGNITUDE}{band}" for band in bands]
-    pairs = [name for pair in claimed for name in pair]
-    table = read_table(file, [ids, *probabilities, *there, *magnitudes, *pairs])
-    column = {name: table.numbers(name) for name in there}
-    folds = next((column[name] for name in FOLD_NAMES if name in there), None)
+    columns = chosen_columns(file, table_columns(file), wanted)
+    table = read_table(file, columns.all)
     unknown = np.full(len(table), np.nan)
+    known = {name: table.numbers(name) for name in columns.numbers}
+    angles = {name: table.angles_deg(name) for name in columns.angles}
+    origin = origin_of(file)
+    p, posterior = forecasts_of(table, columns, origin.weighing)
     found = Scores(
-        path.stem.removesuffix(TRAINED) if run is None else path.resolve().name,
-        path.resolve().parent.name,
-        file,
-        run,
-        table.text(ids),
-        table.angles_deg("ra") if "ra" in there else unknown,
-        table.angles_deg("dec") if "dec" in there else unknown,
-        {name: _probability(table, name) for name in probabilities},
-        None if folds is None else _folds(file, folds),
-        FOLD_NAMES[1] in there,
-        column.get("r0", unknown),
-        column.get("delta_rs", unknown),
-        column.get("delta_rs_err", unknown),
-        _claim(table, *claimed[0]) if claimed else None,
-        _photometry({band: table.numbers(f"{MAGNITUDE}{band}") for band in bands}),
+        name=path.stem.removesuffix(TRAINED) if run is None else path.resolve().name,
+        folder_name=path.resolve().parent.name,
+        path=file,
+        run=run,
+        object_id=table.text(columns.ids),
+        ra_deg=angles.get("ra", unknown),
+        dec_deg=angles.get("dec", unknown),
+        p=p,
+        posterior=posterior,
+        origin=origin,
+        fold=None if columns.fold is None else _folds(file, table.numbers(columns.fold)),
+        seen=_seen(table) if columns.has_seen else None,
+        start_had_seen=columns.fold == BEGUN,
+        mag=known.get("r0", unknown),
+        delta_rs=known.get("delta_rs", unknown),
+        delta_rs_err=known.get("delta_rs_err", unknown),
+        claim=None if columns.claimed is None else _claim(table, *columns.claimed),
+        photometry=_photometry(
+            {band: table.numbers(f"{MAGNITUDE}{band}") for band in columns.bands}
+        ),
     )
-    return _each_once(found, ids)
+    return _each_once(_titled(found) if columns.is_trained else found, columns.ids)
 
 
-def read_compared(
-    paths: Sequence[Path],
-    id_name: str | None,
-    p_names: Sequence[str],
-    taken: Collection[str],
-) -> list[Scores]:
-    """Read several tables of scores; probabilities have the names of their tables.
+def column_names_of(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns of a table, or of a run's catalog; raises as `read_scores`.
 
     Parameters
     ----------
-    paths
-        The first is read as `read_scores` does. Of the others the same columns are taken where
-        they have them, else the usual ones.
-    id_name, p_names
+    path
         As for `read_scores`.
-    taken
-        Names that no table may have.
-
-    Raises
-    ------
-    ConfigError, SourcesError
-        As `read_scores`.
     """
-    first = read_scores(paths[0], id_name, p_names)
-    tables = [first, *(_read_other(path, id_name, p_names) for path in paths[1:])]
-    names = _unique([(table.name, table.folder_name) for table in tables], taken)
-    return [_renamed(table, name) for table, name in zip(tables, names, strict=True)]
+    return table_columns(read_run(path / "run.toml").catalog_path if path.is_dir() else path)
 
 
-def _read_other(path: Path, id_name: str | None, p_names: Sequence[str]) -> Scores:
-    """Read another table of scores."""
-    run = read_run(path / "run.toml") if path.is_dir() else None
-    names = table_columns(path if run is None else run.catalog_path)
-    return read_scores(
-        path,
-        id_name if id_name in names else None,
-        p_names if set(p_names) <= set(names) else (),
-    )
+def renamed(scores: Scores, new: Mapping[str, str]) -> Scores:
+    """Return scores whose probabilities are called otherwise.
 
-
-def _unique(names: Sequence[tuple[str, str]], taken: Collection[str]) -> list[str]:
-    """Return names that differ: with the folder where tables share one, else with a number."""
-    shared = Counter(name for name, _ in names)
-    found: list[str] = []
-    for name, folder in names:
-        wish = name if shared[name] == 1 else f"{folder}/{name}"
-        used = {*taken, *found}
-        numbered = (f"{wish} {number}" for number in count(2))
-        found.append(next(new for new in chain([wish], numbered) if new not in used))
-    return found
-
-
-def _renamed(scores: Scores, name: str) -> Scores:
-    """Return scores whose probabilities are called after their table."""
-    new = {old: name if len(scores.p) == 1 else f"{name} {old}" for old in scores.p}
+    Parameters
+    ----------
+    scores
+        The scores.
+    new
+        From each name to the new one; of a claim that is of none of them, too.
+    """
+    p = {new[old]: values for old, values in scores.p.items()}
     claim = scores.claim
     if claim is not None:
-        claim = replace(claim, of=new.get(claim.of, f"{name} {claim.of}"))
-    p = {new[old]: values for old, values in scores.p.items()}
-    return replace(scores, name=name, p=p, claim=claim)
+        claim = replace(claim, of=new[claim.of])
+    return replace(scores, p=p, claim=claim)
 
 
-def _chosen(
-    file: Path, names: Sequence[str], usual: Sequence[str], wanted: str | None, option: str
-) -> str:
-    """Return the column that was asked for, or the first usual one."""
-    for name in usual if wanted is None else (wanted,):
-        if name in names:
-            return name
-    if wanted is not None:
-        raise SourcesError(f"{file} has no column {wanted!r}: {nearest_name(wanted, set(names))}")
-    raise SourcesError(f"{file} has neither {' nor '.join(usual)}: name a column with {option}")
+def _titled(scores: Scores) -> Scores:
+    """Return scores of ``train`` under the names of what they are."""
+    had_seen = scores.start_had_seen or (scores.seen is not None and bool(scores.seen.any()))
+    is_out_of_fold = split_of(scores.fold) == "folds" and not had_seen
+    claimed = [] if scores.claim is None else [scores.claim.of]
+    names = dict.fromkeys([*scores.p, *claimed])
+    return renamed(
+        scores,
+        {name: title_of_trained(name, is_out_of_fold=is_out_of_fold) for name in names},
+    )
 
 
 def _each_once(scores: Scores, id_name: str) -> Scores:
@@ -246,6 +219,7 @@ def _each_once(scores: Scores, id_name: str) -> Scores:
         dec_deg=scores.dec_deg[first],
         p={name: mean(p) for name, p in scores.p.items()},
         fold=scores.fold[first],
+        seen=None if scores.seen is None else np.bincount(copy_of, scores.seen) > 0,
         mag=scores.mag[first],
         delta_rs=scores.delta_rs[first],
         delta_rs_err=scores.delta_rs_err[first],
@@ -257,19 +231,16 @@ def _each_once(scores: Scores, id_name: str) -> Scores:
 def _claim(table: RawTable, err: str, of: str) -> Claim | None:
     """Return what a table claims, None where it claims nothing."""
     p_err = table.numbers(err)
-    return Claim(of, _probability(table, of), p_err) if np.isfinite(p_err).any() else None
+    return Claim(of, probability(table, of), p_err) if np.isfinite(p_err).any() else None
 
 
-def _probability(table: RawTable, name: str) -> Floats:
-    """Return a column of probabilities."""
-    p = table.numbers(name)
-    wrong = (p < 0) | (p > 1)
-    if wrong.any():
-        raise SourcesError(
-            f"column {name!r} of {table.path} holds {p[wrong][0]:g}, which is no probability; name "
-            "another column with --score"
-        )
-    return p
+def _seen(table: RawTable) -> Bools:
+    """Return what ``train`` says of objects: whether their network was trained on them."""
+    said = table.text(SEEN)
+    odd = [word for word in dict.fromkeys(said.tolist()) if word not in SAID_OF_SEEN]
+    if odd:
+        raise SourcesError(f"column {SEEN!r} of {table.path} holds {odd[0]!r}; write yes or no")
+    return np.array([SAID_OF_SEEN[word] for word in said], dtype=np.bool_)
 
 
 def _folds(file: Path, fold: Floats) -> npt.NDArray[np.int64]:

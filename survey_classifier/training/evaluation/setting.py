@@ -1,19 +1,25 @@
 """Where an evaluation comes from: its files, and whether networks had seen the objects.
 
-Owns the words for it. Does not own the reading of any file (``scores``, ``truth``).
+Owns the words for it. Does not own the reading of any file (``scores``, ``truth``, ``origin``).
 """
 
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from survey_classifier.catalog.read import read_provenance
-from survey_classifier.errors import CatalogError, CheckpointError
-from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
-from survey_classifier.run.config import read_run
+import numpy as np
+import numpy.typing as npt
+
 from survey_classifier.sources.digest import table_digest
-from survey_classifier.training.evaluation.judged import Judged, Split, split_of
+from survey_classifier.training.evaluation.account import Account
+from survey_classifier.training.evaluation.folds import (
+    MAX_FOLDS,
+    Split,
+    is_regrouped,
+    n_folds_of,
+    split_of,
+)
+from survey_classifier.training.evaluation.forecasts import Posterior
+from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.scores import Scores
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.split import SECOND_SAMPLE
@@ -40,13 +46,23 @@ class Setting:
     others: dict[str, str]
     """By name the files that the scores are compared with."""
     truth: str
+    account: Account
     seen: str
     """Whether the networks had seen the objects."""
     is_optimistic: bool
     """Whether one had."""
+    notes: tuple[str, ...]
+    """What else is to be known of the scores."""
+
+    @property
+    def said(self) -> str:
+        """All that is to be known of the scores."""
+        return " ".join([self.seen, *self.notes])
 
 
-def setting_of(tables: Sequence[Scores], judged: Judged, truth: TruthFile) -> Setting:
+def setting_of(
+    tables: Sequence[Scores], judged: Judged, truth: TruthFile, account: Account
+) -> Setting:
     """Say where an evaluation comes from.
 
     Parameters
@@ -57,33 +73,48 @@ def setting_of(tables: Sequence[Scores], judged: Judged, truth: TruthFile) -> Se
         The objects.
     truth
         What they are compared with.
+    account
+        What became of its rows.
     """
     paths = {data.name: truth.path(data.table) for data in truth.data}
     digests = {path.name: table_digest(path) for path in paths.values()}
     first, *others = tables
-    splits = [judged.split, *(split_of(other.fold) for other in others)]
-    known = [_known(of) for of in tables]
-    trained = [
-        [] if of is None else [name for name, digest in digests.items() if digest in of]
-        for of in known
-    ]
-    seen = [
-        _seen(of, split, of_known is not None, on)
-        for of, split, of_known, on in zip(tables, splits, known, trained, strict=True)
-    ]
+    seen, optimistic = [], []
+    for of in tables:
+        known = of.origin.trained_on or frozenset()
+        trained_on = [name for name, digest in digests.items() if digest in known]
+        n_seen = 0 if of.seen is None else int(of.seen[judged.rows[of.name]].sum())
+        seen.append(_seen(of, trained_on, n_seen, len(judged)))
+        optimistic.append(bool(trained_on) or of.start_had_seen or n_seen > 0)
+    notes = {of.name: list(_notes(of, judged, truth)) for of in tables}
     return Setting(
         first.path.name,
         {other.name: str(other.path) for other in others},
         "; ".join(f"{name}, sha256 {digest[:12]}" for name, digest in digests.items()),
+        account,
         _joined([of.name for of in tables], seen),
-        any(trained) or any(of.start_had_seen for of in tables),
+        any(optimistic),
+        tuple(
+            note if len(tables) == 1 else f"Of {name}: {note}"
+            for name, found in notes.items()
+            for note in found
+        ),
     )
 
 
-def _seen(scores: Scores, split: Split, is_known: bool, trained_on: Sequence[str]) -> str:
+def _seen(scores: Scores, trained_on: Sequence[str], n_seen: int, n: int) -> str:
     """Say whether the network of some scores had seen the objects."""
+    if n_seen:
+        alone = " Those that it had not seen are judged apart, too." if n_seen < n else ""
+        return (
+            f"{n_seen:,} of {n:,} objects had been seen by the network that scored them: their "
+            f"scores are no test.{alone}"
+        )
     if scores.start_had_seen:
         return f"The networks began with weights that had seen these objects: {BETTER}"
+    split = split_of(scores.fold)
+    if scores.seen is not None and split == "part":
+        return "No score is of an object that its network had seen."
     if split in ("folds", "part"):
         has_second = scores.fold is not None and (scores.fold == SECOND_SAMPLE).any()
         return f"{SAID[split]} {SECOND}" if has_second else SAID[split]
@@ -91,12 +122,52 @@ def _seen(scores: Scores, split: Split, is_known: bool, trained_on: Sequence[str
         return SAID[split]
     if trained_on:
         return f"The network was trained on objects of {', '.join(trained_on)}: {BETTER}"
-    if is_known:
+    if scores.origin.trained_on is not None:
         return (
             "None of the truth's tables is among those that the network's card names; that it was "
             "trained on a part or a copy of one, nobody could tell."
         )
+    if scores.origin.is_replaced:
+        return (
+            f"The file of the network {scores.origin.network} is not the one any more that made "
+            "these scores: whether that had seen these objects is not known."
+        )
     return "Whether the network had seen these objects is not known."
+
+
+def _notes(scores: Scores, judged: Judged, truth: TruthFile) -> Iterator[str]:
+    """Yield what else is to be known of some scores."""
+    if scores.posterior is not None:
+        yield from _on_redshifts(scores.posterior, judged.rows[scores.name])
+    if is_regrouped(scores.fold):
+        yield (
+            f"{scores.path.name} has {n_folds_of(scores.fold):,} folds, more than {MAX_FOLDS}: "
+            f"simple forecasts are fitted in {truth.n_folds} strips of the sky. If these are no "
+            "folds, call that column otherwise."
+        )
+
+
+def _on_redshifts(posterior: Posterior, rows: npt.NDArray[np.intp]) -> Iterator[str]:
+    """Yield what is known of redshifts in the p_member of judged objects."""
+    has = posterior.has_redshift
+    n = None if has is None else int(has[rows].sum())
+    if n == 0 and posterior.use != "not judged":
+        return
+    of = "redshifts" if n is None else f"the redshifts of {n:,} of {len(rows):,} objects"
+    if posterior.use == "without":
+        yield f"p_member is judged without {of}: with them, judging it by spectra is circular."
+    elif posterior.use == "held" and n is None:
+        yield (
+            "Whether p_member holds redshifts is not known: if so, judging it by spectra is "
+            "circular."
+        )
+    elif posterior.use == "held":
+        yield f"p_member holds {of}: judging it by spectra is circular."
+    else:
+        yield (
+            f"p_member is not judged: it may hold {of}, and its table does not tell how to take "
+            "them out; --score p_member judges it as it is."
+        )
 
 
 def _joined(names: Sequence[str], seen: Sequence[str]) -> str:
@@ -105,34 +176,3 @@ def _joined(names: Sequence[str], seen: Sequence[str]) -> str:
         return seen[0]
     said = {text: [n for n, t in zip(names, seen, strict=True) if t == text] for text in seen}
     return " ".join(f"Of {', '.join(of)}: {text}" for text, of in said.items())
-
-
-def _known(scores: Scores) -> set[str] | None:
-    """Return the SHA-256 of all that the network of some scores was trained on; None: not known."""
-    beside = scores.path.with_name("run.toml")
-    run = scores.run
-    if run is None and beside.is_file():
-        found = read_run(beside)
-        run = found if found.catalog_path.resolve() == scores.path.resolve() else None
-    if run is not None:
-        card = read_card(resolve_checkpoint(run.checkpoint, run.folder))
-        return {data.sha256 for data in card.data}
-    return _told(scores.path) if scores.path.suffix == ".parquet" else None
-
-
-def _told(table: Path) -> set[str] | None:
-    """Return the same of a table that says in its footer what wrote it."""
-    try:
-        origin = read_provenance(table)
-    except CatalogError:
-        return None  # of somebody else's hand
-    trained_on = tomllib.loads(origin.configuration).get("trained_on")
-    if trained_on is not None:
-        return set(trained_on)
-    try:
-        path = resolve_checkpoint(origin.checkpoint, Path())
-    except CheckpointError:
-        return None  # not shipped
-    if file_digest(path) != origin.checkpoint_digest:
-        return None
-    return {data.sha256 for data in read_card(path).data}

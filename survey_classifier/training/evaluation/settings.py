@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from survey_classifier.errors import ConfigError
 from survey_classifier.settings import Settings, expand_path, nearest_name, read_settings
@@ -26,6 +26,10 @@ USUAL_LABELS = TruthSettings(
     star=("star",),
     ignore=("", "-1"),
 )
+
+
+OPTION_KEYS = ("id", "ra", "dec", "label", "mag", "color", "color_err")
+"""Those of `TruthColumns` that an option can give; thumbnails need a truth file."""
 
 
 class TruthColumns(Settings):
@@ -150,14 +154,13 @@ def read_truth_file(path: Path, columns: Mapping[str, str], stores: tuple[str, .
         found = found.model_copy(update={"stores": places}) if places else found
         found._folder = path.resolve().parent  # noqa: SLF001 - where it was read from
         return found
-    try:
-        table = TruthTable(
-            table=str(path.resolve()), columns=TruthColumns.model_validate(_fields(columns))
-        )
-    except ValidationError as error:
-        key = str(error.errors()[0]["loc"][0])
-        known = nearest_name(key, set(TruthColumns.model_fields))
-        raise ConfigError(f"--columns has the unknown key {key!r}; {known}") from error
+    for key in columns:
+        if key not in OPTION_KEYS:
+            known = nearest_name(key, set(OPTION_KEYS))
+            raise ConfigError(f"--columns has the unknown key {key!r}; {known}")
+    table = TruthTable(
+        table=str(path.resolve()), columns=TruthColumns.model_validate(_fields(columns))
+    )
     return TruthFile(data=(table,), stores=places)
 
 

@@ -1,39 +1,40 @@
-"""The tables that a reader of an evaluation sees, and all of them as Markdown.
+"""The tables that a reader of an evaluation sees.
 
 Owns which figures stand in which table, and how a figure is said. Does not own any number
-(``results``) nor the page (``page``).
+(``results``) nor the forms (``page``, ``markdown``).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from survey_classifier.catalog.tables import markdown_table
 from survey_classifier.run.page import Html
+from survey_classifier.training.evaluation.account import Account
 from survey_classifier.training.evaluation.claims import Among, ClaimsTest, Fifth
-from survey_classifier.training.evaluation.measures import COMPARED, MEASURES
+from survey_classifier.training.evaluation.measures import COMPARED, LEAST_OF_CLASS, MEASURES
 from survey_classifier.training.evaluation.resampling import Figure
 from survey_classifier.training.evaluation.results import Measured, Results
-from survey_classifier.training.evaluation.setting import Setting
-from survey_classifier.training.evaluation.truth import CLASSES
 
 __all__ = [
     "CLAIMS_HEADER",
     "COMPARED_HEADER",
+    "FATES_HEADER",
     "FIFTHS_HEADER",
     "FIFTHS_TITLES",
     "FORECASTS_HEADER",
     "KIND_TITLES",
     "TITLES",
     "Difference",
+    "Row",
     "caption",
     "claims_rows",
     "compared_rows",
-    "evaluation_markdown",
+    "fates_rows",
     "fifths_rows",
     "forecast_rows",
     "formed",
+    "kind_notes",
     "said",
     "said_difference",
     "table_of",
@@ -70,6 +71,7 @@ KIND_TITLES = {
     "fold": "By fold",
 }
 UNDEFINED = "–"
+NO_INTERVAL = "[–]"
 FIFTHS_TITLES: dict[Among, str] = {
     "all": "By fifths of the claimed errors of all objects",
     "alike": "By fifths among objects of like certainty",
@@ -83,6 +85,7 @@ WIDE = tuple(key for key in MEASURES if key != "log_loss")
 FORECASTS_HEADER = ["forecast", *(TITLES[key] for key in WIDE)]
 COMPARED_HEADER = ["forecast", *(TITLES[key] for key in COMPARED)]
 CLAIMS_HEADER = ["scores", "set", "objects", "called wrongly", "correlation", "at like certainty"]
+FATES_HEADER = ["rows", "what became of them"]
 FIFTHS_HEADER = ["fifth", "claimed error", "objects", "called wrongly", "expected of p alone"]
 
 
@@ -93,7 +96,7 @@ def said(figure: Figure | Difference) -> str:
     if np.isnan(figure.value):
         return UNDEFINED
     if np.isnan(figure.low):
-        return f"{figure.value:.3f}"
+        return f"{figure.value:.3f} {NO_INTERVAL}"
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
@@ -101,6 +104,8 @@ def said_difference(figure: Figure) -> str:
     """Return a difference with its interval, and with its sign."""
     if np.isnan(figure.value):
         return UNDEFINED
+    if np.isnan(figure.low):
+        return f"{figure.value:+.4f} {NO_INTERVAL}"
     return f"{figure.value:+.4f} [{figure.low:+.4f}, {figure.high:+.4f}]"
 
 
@@ -131,6 +136,12 @@ def claims_rows(claims: Iterable[ClaimsTest]) -> list[Row]:
          test.correlation, test.correlation_alike]
         for test in claims
     ]  # fmt: skip
+
+
+def fates_rows(account: Account) -> list[list[str | int]]:
+    """Return how many rows of the truth were judged, and why others were not."""
+    found: list[list[str | int]] = [[n, fate] for fate, n in account.counts.items()]
+    return [*found, [len(account), "all"]]
 
 
 def fifths_rows(fifths: Iterable[Fifth]) -> list[Row]:
@@ -171,9 +182,27 @@ def table_of(kind: str, found: Sequence[Measured], results: Results) -> tuple[li
     rows: list[Row] = [
         [*_begun(m), name, *(m.figures[name][key] for key in SHORT)]
         for m in found
-        for name in _shown(m, results)
+        for name in _shown(results)
     ]
     return [*start, "forecast", *(TITLES[key] for key in SHORT)], rows
+
+
+def kind_notes(kind: str, results: Results) -> list[str]:
+    """Return what is to be known beside the table of a kind of sets.
+
+    Parameters
+    ----------
+    kind
+        One of `KIND_TITLES`.
+    results
+        Everything that was found.
+    """
+    if kind in ("class", "region-mag"):
+        return [f"What {results.first} calls the objects."] if kind == "region-mag" else []
+    best = f"Of the baselines that of the best Brier score of all objects: {results.best_baseline}."
+    return [
+        f"{best} No AUC has an interval where there are fewer than {LEAST_OF_CLASS} of a class."
+    ]
 
 
 def _begun(found: Measured) -> list[str | int]:
@@ -187,13 +216,10 @@ def _counts(results: Results, name: str, found: Measured) -> tuple[int, int, int
     return counts.n_hit, counts.n_missed, counts.n_false, counts.n_rejected
 
 
-def _shown(found: Measured, results: Results) -> list[str]:
-    """Return the scores, as many as there is room for, and the baseline of the best Brier score."""
-    names = list(results.forecasts)
+def _shown(results: Results) -> list[str]:
+    """Return the scores, as many as there is room for, and the best baseline."""
     n_shown = results.n_score if results.n_score <= MAX_MANY else results.n_own
-    scores, baselines = names[:n_shown], names[results.n_score :]
-    best = min(baselines, key=lambda name: found.figures[name]["brier"].value)
-    return [*scores, best]
+    return [*list(results.forecasts)[:n_shown], results.best_baseline]
 
 
 def formed(
@@ -204,66 +230,3 @@ def formed(
         [form(cell) if isinstance(cell, Figure | Difference) else cell for cell in row]
         for row in rows
     ]
-
-
-def evaluation_markdown(results: Results, setting: Setting) -> str:
-    """Return the tables as Markdown.
-
-    Parameters
-    ----------
-    results
-        All figures.
-    setting
-        Where they come from.
-    """
-    everything = results.measured[0]
-    parts = [
-        f"# Evaluation of {results.first}\n",
-        f"{everything.n} objects of known class, {everything.n_member} members. {setting.seen} "
-        f"Scores: {setting.scores}. Truth: {setting.truth}.\n",
-    ]
-    if setting.others:
-        lacking = results.judged.n_lacking
-        files = ((name, path, lacking[name]) for name, path in setting.others.items())
-        parts += ["Compared with\n", markdown_table(["scores", "file", "objects lacking"], files)]
-    for found in results.of_kind("set"):
-        table = _markdown(FORECASTS_HEADER, forecast_rows(found))
-        parts += [f"## {caption(found)}\n", table]
-    parts.append(f"## Differences from {results.first}\n")
-    for found in results.large:
-        parts += [f"{caption(found)}\n", _markdown(COMPARED_HEADER, compared_rows(found, results))]
-    if results.claims:
-        parts += [
-            "## Claimed errors\n",
-            _markdown(CLAIMS_HEADER, claims_rows(results.claims_shown)),
-        ]
-        parts += _fifths_markdown(results.fifths_of_first)
-    for kind, title in KIND_TITLES.items():
-        of_kind = results.of_kind(kind)
-        if of_kind:
-            parts += [f"## {title}\n", _markdown(*table_of(kind, of_kind, results))]
-    counts = zip(CLASSES, results.called(results.first).tolist(), strict=True)
-    called: list[Row] = [[name, *pair] for name, pair in counts]
-    header = ["true class", "called member", "called nonmember"]
-    parts += [f"## What {results.first} calls the objects\n", _markdown(header, called)]
-    return "\n".join(parts)
-
-
-def _fifths_markdown(fifths: Sequence[Fifth]) -> Iterator[str]:
-    """Yield the two tables of fifths."""
-    for among, title in FIFTHS_TITLES.items():
-        some = [fifth for fifth in fifths if fifth.among == among]
-        yield f"{title}\n"
-        yield _markdown(FIFTHS_HEADER, fifths_rows(some))
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Row]) -> str:
-    return markdown_table(header, [[_marked(cell) for cell in row] for row in rows])
-
-
-def _marked(cell: str | int | Figure | Difference) -> str | int:
-    """Return a cell in words, a difference that is beyond chance in bold."""
-    if isinstance(cell, str | int):
-        return cell
-    text = said(cell)
-    return f"**{text}**" if isinstance(cell, Difference) and cell.figure.is_beyond_chance else text

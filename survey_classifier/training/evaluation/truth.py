@@ -1,6 +1,6 @@
 """The truth: objects of known class, with what photometry there is of them.
 
-Owns which object of which table enters, and with what. Does not own table formats
+Owns which row of which table enters, and with what. Does not own table formats
 (``sources.formats``), the scores (``scores``) nor which of several rows of one object is kept
 (``judged``).
 """
@@ -18,9 +18,10 @@ from survey_classifier.sources.formats import read_table
 from survey_classifier.training.calibration_recipe import TruthSettings
 from survey_classifier.training.evaluation.settings import TruthFile, TruthTable
 
-__all__ = ["CLASSES", "Truth", "read_truth"]
+__all__ = ["CLASSES", "Truth", "TruthRows", "read_truth"]
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 CLASSES = ("cluster", "background", "star")
 """The true classes; members are of the first."""
@@ -37,7 +38,7 @@ class Truth:
     dec_deg: Floats
     true_class: npt.NDArray[np.object_]
     """One of `CLASSES`."""
-    is_bright: npt.NDArray[np.bool_]
+    is_bright: Bools
     mag: Floats
     """Dereddened magnitude of the red sequence; NaN = unknown."""
     delta_rs: Floats
@@ -53,11 +54,11 @@ class Truth:
         return len(self.object_id)
 
     @property
-    def is_member(self) -> npt.NDArray[np.bool_]:
+    def is_member(self) -> Bools:
         """Whether each object is a member."""
         return np.asarray(self.true_class == CLASSES[0], dtype=np.bool_)
 
-    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Truth":
+    def take(self, rows: Bools | npt.NDArray[np.intp]) -> "Truth":
         """Return some of the objects."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         some = {name: values[name][rows] for name in values if name != "photometry"}
@@ -79,7 +80,22 @@ class Truth:
         )
 
 
-def read_truth(file: TruthFile) -> Truth:
+@dataclass(frozen=True, slots=True)
+class TruthRows:
+    """Every row of the truth's tables, in order; every array has shape ``(row,)``."""
+
+    object_id: npt.NDArray[np.object_]
+    table: npt.NDArray[np.int64]
+    """Which ``[[data]]`` it is of."""
+    label: npt.NDArray[np.object_]
+    fate: npt.NDArray[np.object_]
+    """Why it is left out; '' where it is one of the objects, which have the same order."""
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+
+def read_truth(file: TruthFile) -> tuple[Truth, TruthRows]:
     """Read the objects of a truth file, those of ignored labels left out.
 
     Raises
@@ -92,11 +108,15 @@ def read_truth(file: TruthFile) -> Truth:
     """
     sequence = RedSequence.read(file.named(file.red_sequence))
     parts = [_read(file, number, sequence) for number in range(len(file.data))]
-    return Truth.join(parts)
+    rows = [
+        np.concatenate([getattr(part, field.name) for _, part in parts])
+        for field in fields(TruthRows)
+    ]
+    return Truth.join([objects for objects, _ in parts]), TruthRows(*rows)
 
 
-def _read(file: TruthFile, number: int, sequence: RedSequence) -> Truth:
-    """Return the objects of one ``[[data]]``."""
+def _read(file: TruthFile, number: int, sequence: RedSequence) -> tuple[Truth, TruthRows]:
+    """Return the objects of one ``[[data]]``, and all of its rows."""
     data = file.data[number]
     table = read_table(file.path(data.table), _names(data))
     columns, n = data.columns, len(table)
@@ -121,13 +141,18 @@ def _read(file: TruthFile, number: int, sequence: RedSequence) -> Truth:
         thumb if columns.thumb is None else table.text(columns.thumb),
         {name: _sum(table, parts) for name, parts in data.photometry.items()},
     )
-    kept = everything.take(_known_labels(label, file.labels, data.table))
-    lost = ~(np.isfinite(kept.ra_deg) & np.isfinite(kept.dec_deg))
+    is_known = _known_labels(label, file.labels, data.table)
+    lost = is_known & ~(np.isfinite(everything.ra_deg) & np.isfinite(everything.dec_deg))
     if lost.any():
         raise SourcesError(
-            f"object {kept.object_id[lost][0]!r} of {data.table} has no position; leave it out"
+            f"object {everything.object_id[lost][0]!r} of {data.table} has no position; "
+            "leave it out"
         )
-    return _each_once(kept, data.table)
+    is_first = _each_once(everything, is_known, data.table)
+    reasons = ["of an ignored label", "of an id that came before"]
+    fate = np.select([~is_known, ~is_first], reasons, "")
+    rows = TruthRows(everything.object_id, everything.table, label, fate.astype(object))
+    return everything.take(is_first), rows
 
 
 def _names(data: TruthTable) -> list[str]:
@@ -154,9 +179,7 @@ def _sum(table: RawTable, parts: Iterable[str] | Mapping[str, float]) -> Floats:
     return np.sum([factor * table.unmarked(name) for name, factor in factors.items()], axis=0)
 
 
-def _known_labels(
-    label: npt.NDArray[np.object_], labels: TruthSettings, where: str
-) -> npt.NDArray[np.bool_]:
+def _known_labels(label: npt.NDArray[np.object_], labels: TruthSettings, where: str) -> Bools:
     """Return which rows are not ignored, and raise if a label means nothing."""
     used = [*labels.member, *labels.other, *labels.star]
     for spelled in dict.fromkeys(label.tolist()):
@@ -168,12 +191,15 @@ def _known_labels(
     return np.isin(label, used)
 
 
-def _each_once(rows: Truth, where: str) -> Truth:
-    """Return the first row of each object."""
+def _each_once(rows: Truth, is_known: Bools, where: str) -> Bools:
+    """Return which rows are the first of an object, among those of known labels."""
     first: dict[str, int] = {}
-    for row, name in enumerate(rows.object_id.tolist()):
+    for row in np.flatnonzero(is_known).tolist():
+        name = rows.object_id[row]
         if rows.true_class[row] != rows.true_class[first.setdefault(name, row)]:
             raise SourcesError(
                 f"object {name!r} of {where} has different classes in different rows; keep one"
             )
-    return rows.take(np.array(list(first.values()), dtype=np.intp))
+    is_first = np.zeros(len(rows), dtype=np.bool_)
+    is_first[list(first.values())] = True
+    return is_first

@@ -159,8 +159,8 @@ def test_it_scores_stamps_and_has_no_norms_to_fuse() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"transformer": None}, "vit needs transformer"),
-        ({"architecture": "resnet15"}, "no other, not for resnet15"),
+        ({"transformer": None}, "vit needs the table transformer"),
+        ({"architecture": "resnet15"}, "vit, not for resnet15"),
         ({"stamp_px": 52}, "multiple of patch_px 5"),
         ({"width": 9}, "multiple of n_heads 2"),
         ({"stamp_px": 1000, "transformer": SHAPE | {"patch_px": 4}}, "at most 4096 patches"),

@@ -62,7 +62,7 @@ class Stamps:
 
     @property
     def is_flat(self) -> npt.NDArray[np.bool_]:
-        """``(n,)``: whether in every band all usable pixels are alike, as in a tile of zeros."""
+        """``(n,)``: whether in any band all usable pixels are alike, as in a tile of zeros."""
         found = _is_flat(self.flux[:, :, ::SPARSE_PX, ::SPARSE_PX])
         suspects = np.flatnonzero(found)
         found[suspects] = _is_flat(self.flux[suspects])
@@ -104,10 +104,10 @@ class Stamps:
 
 
 def _is_flat(flux: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Return whether each of some images ``(n, band, y, x)`` has one value a band; NaN is none."""
+    """Return whether some band of each image ``(n, band, y, x)`` has one value; NaN is none."""
     low, high = np.fmin.reduce(flux, axis=(2, 3)), np.fmax.reduce(flux, axis=(2, 3))
     alike = high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high))
-    flat: npt.NDArray[np.bool_] = (alike | np.isnan(low)).all(axis=1)
+    flat: npt.NDArray[np.bool_] = (alike | np.isnan(low)).any(axis=1)
     return flat
 
 

@@ -111,7 +111,7 @@ def test_what_pixels_say_is_counted(tmp_path: Path) -> None:
             if name == "red":
                 image[..., 0] += 160
             if name == "whole":
-                image[..., 2] = 255
+                image[..., 2] += 160
             file = io.BytesIO()
             Image.fromarray(image, "RGBA").save(file, "PNG")
             archive.writestr(f"{name}.png", file.getvalue())

@@ -32,8 +32,8 @@ BAD_PIXELS = "on bad pixels"
 FLAT = "flat"
 RED = "red"
 """Why a row is not used: its label; ``max``; its object is in a row or a table before; it names no
-image; its source is outside, where there is nothing, or on what is masked; all of its pixels are
-alike; ``drop_red``."""
+image; its source is outside, where there is nothing, or on what is masked; a band of its stamp
+has one value; ``drop_red``."""
 
 REMEDIES = {
     IGNORED: "ignore of [labels]",

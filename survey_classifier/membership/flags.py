@@ -80,7 +80,7 @@ class Status(_Reason):
     CLASSIFIED = "classified", "The row has a score."
     NO_POSITION = "no_position", "The source list gives no position."
     OFF_MOSAIC = "off_mosaic", "The position lies outside the mosaic."
-    NO_DATA = "no_data", "The source's own pixel has no usable data, or a band of the stamp has one value."
+    NO_DATA = "no_data", "The source's pixel has no usable data, or a band of the stamp one value."
     SATURATED = "saturated", "The source's own pixel is saturated."
     LOW_COVERAGE = "low_coverage", "Too small a fraction of the stamp has usable data."
     SCORE_FAILED = "score_failed", "The network's output is not finite."

@@ -32,7 +32,7 @@ FLOAT_BYTES = 4
 MIN_VALID_FRACTION: float = MembershipSettings.model_fields["min_valid_fraction"].default
 ENOUGH = 20
 """If none of so many images fits what is said of them all, none will."""
-FLAT = "a band of the image has one value all over, so it shows nothing"
+FLAT = "a band of the image has one value all over"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from survey_classifier.problems import first_problem, nearest_name
 __all__ = [
     "Settings",
     "expand_path",
-    "nearest_name",
     "parse_settings",
     "read_settings",
     "read_shipped",

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from survey_classifier.membership.redshift import SPEED_OF_LIGHT_KM_S, dynamic_member, z_class
-from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import read_card
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.run.config import read_run
 from survey_classifier.sources.published import read_definition
 

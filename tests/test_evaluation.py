@@ -21,7 +21,8 @@ from survey_classifier.cli import app
 from survey_classifier.errors import ConfigError, MosaicError, SourcesError
 from survey_classifier.images.frame import ImageFrame
 from survey_classifier.model.card import DataDigest
-from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest, read_card
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.run.classify import classify
 from survey_classifier.run.config import read_run
 from survey_classifier.run.score import ImageTable, score

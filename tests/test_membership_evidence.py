@@ -8,15 +8,10 @@ from scipy.special import expit, logit
 
 from survey_classifier.errors import CatalogError, ConfigError, RunError
 from survey_classifier.membership import evidence as evidence_module
-from survey_classifier.membership.evidence import (
-    PIECES,
-    USUAL_COLOR_ERR,
-    Assumptions,
-    Observed,
-    weigh,
-)
+from survey_classifier.membership.evidence import PIECES, USUAL_COLOR_ERR, Assumptions, weigh
 from survey_classifier.membership.evidence_model import EvidenceModel, ImageEvidence, Weights
 from survey_classifier.membership.flags import Flag
+from survey_classifier.membership.observed import Observed
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.membership.redshift_evidence import member_log_density, other_log_density

@@ -12,16 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from survey_classifier.errors import CheckpointError
-from survey_classifier.model import checkpoint
+from survey_classifier.model import checkpoint, shipped
 from survey_classifier.model.card import ModelCard, parse_card
-from survey_classifier.model.checkpoint import (
-    file_digest,
-    load_network,
-    read_card,
-    resolve_checkpoint,
-    save_checkpoint,
-)
+from survey_classifier.model.checkpoint import file_digest, load_network, read_card, save_checkpoint
 from survey_classifier.model.resnet import ResNet
+from survey_classifier.model.shipped import resolve_checkpoint
 
 FIELDS: dict[str, Any] = {
     "name": "tiny",
@@ -288,7 +283,7 @@ def test_every_field_is_needed() -> None:
 def test_a_name_means_a_shipped_file_and_a_suffix_a_path(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SHIPPED", path.parent)
+    monkeypatch.setattr(shipped, "SHIPPED", path.parent)
     assert resolve_checkpoint("tiny", tmp_path) == path
     assert resolve_checkpoint("folder/tiny.safetensors", tmp_path) == path
     assert resolve_checkpoint(str(path), tmp_path / "elsewhere") == path
@@ -301,10 +296,10 @@ def test_a_name_means_a_shipped_file_and_a_suffix_a_path(
 
 
 def test_shipped_checkpoints_load_and_stay_small() -> None:
-    shipped = sorted(checkpoint.SHIPPED.glob("*.safetensors"))
-    assert "perseus-sdss" in [path.stem for path in shipped]
-    assert max(path.stat().st_size for path in shipped) < 7e6
-    for path in shipped:
+    paths = sorted(shipped.SHIPPED.glob("*.safetensors"))
+    assert "perseus-sdss" in [path.stem for path in paths]
+    assert max(path.stat().st_size for path in paths) < 7e6
+    for path in paths:
         _, card = load_network(path)
         assert card.name == path.stem
         assert card.metrics["n_out_of_fold"] > 0

@@ -18,7 +18,8 @@ from survey_classifier.errors import CatalogError, ConfigError, InputError, RunE
 from survey_classifier.membership.flags import Flag
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.weighing import Weighing
-from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import read_card
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.run.classify import classify
 from survey_classifier.run.config import read_run
 from survey_classifier.run.purity import purity

@@ -27,15 +27,11 @@ from survey_classifier.errors import (
 from survey_classifier.geometry import Box
 from survey_classifier.images.frame import ImageFrame
 from survey_classifier.model.card import NoveltyFit
-from survey_classifier.model.checkpoint import (
-    file_digest,
-    load_network,
-    resolve_checkpoint,
-    save_checkpoint,
-)
+from survey_classifier.model.checkpoint import file_digest, load_network, save_checkpoint
 from survey_classifier.model.inputs import cut_size_px
 from survey_classifier.model.novelty import make_novelty
 from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.mosaic.array_mosaic import ArrayMosaic
 from survey_classifier.mosaic.pixels import BandInfo
 from survey_classifier.run import scored_images

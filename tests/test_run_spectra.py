@@ -12,7 +12,7 @@ from survey_classifier.errors import ConfigError
 from survey_classifier.membership.radial import radial_sample
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.run.spectra import read_columns, search_spectra
-from survey_classifier.sources.fetch import Cone
+from survey_classifier.sources.cone import Cone
 from survey_classifier.sources.redshifts import read_redshifts
 from survey_classifier.sources.spectra import RedshiftColumns
 

@@ -14,7 +14,8 @@ from astropy.io import votable as astropy_votable
 from survey_classifier import errors, files
 from survey_classifier.errors import ConfigError, ServiceError, SourcesError
 from survey_classifier.sources import services
-from survey_classifier.sources.fetch import Cone, fetch_catalog, record_path
+from survey_classifier.sources.cone import Cone
+from survey_classifier.sources.fetch import fetch_catalog, record_path
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.published import catalog_files
 from survey_classifier.sources.redshifts import read_redshifts

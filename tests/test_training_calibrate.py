@@ -14,7 +14,8 @@ from survey_classifier.membership.evidence_model import EvidenceModel
 from survey_classifier.membership.red_sequence import PERSEUS_GZ
 from survey_classifier.membership.skill import roc_area
 from survey_classifier.membership.stars import StarEvidence
-from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.training.calibrate import calibrate
 from survey_classifier.training.calibration_sample import CalibrationSample
 from survey_classifier.training.evidence_fit import fit_evidence, held_out, sample_prior

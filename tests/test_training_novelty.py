@@ -12,9 +12,10 @@ from scipy.ndimage import uniform_filter
 from sklearn.metrics import roc_auc_score
 
 from survey_classifier.geometry import Box
-from survey_classifier.model.checkpoint import load_checkpoint, load_network, resolve_checkpoint
+from survey_classifier.model.checkpoint import load_checkpoint, load_network
 from survey_classifier.model.inputs import cut_size_px
 from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.mosaic.ingest import ingest_mosaics
 from survey_classifier.mosaic.store import Mosaic
 from survey_classifier.run.config import read_run

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from survey_classifier.catalog.footer import PROVENANCE_KEY, Provenance
 from survey_classifier.errors import CatalogError
-from survey_classifier.settings import nearest_name
+from survey_classifier.problems import nearest_name
 
 __all__ = ["column_names", "read_columns", "read_provenance", "read_rows"]
 

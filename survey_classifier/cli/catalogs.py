@@ -36,8 +36,8 @@ def fetch_catalog(
 
     Example: survey-classifier fetch-catalog gaia-dr3 --center 194.95,27.98 --radius 0.5
     """
+    from survey_classifier.sources.cone import read_cone
     from survey_classifier.sources.fetch import fetch_catalog as run_fetch
-    from survey_classifier.sources.fetch import read_cone
 
     path = out or Path("out/catalogs") / f"{Path(name).stem if '/' in name else name}.vot"
     fetched = run_fetch(name, path, cone=read_cone(center, radius), table=table, refresh=refresh)

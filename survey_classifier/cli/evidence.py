@@ -195,7 +195,8 @@ def _weighing(
     from survey_classifier.membership.priors import PriorTable
     from survey_classifier.membership.redshift import RedshiftCuts
     from survey_classifier.membership.weighing import Weighing
-    from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
+    from survey_classifier.model.checkpoint import file_digest, read_card
+    from survey_classifier.model.shipped import resolve_checkpoint
 
     path = resolve_checkpoint(checkpoint, Path.cwd())
     prevalence = read_card(path).prevalence

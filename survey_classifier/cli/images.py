@@ -67,7 +67,8 @@ def score(
     thumb --scale-arcsec 0.1 --out scores.parquet
     """
     from survey_classifier.images.frame import ImageFrame, read_bands, read_position
-    from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+    from survey_classifier.model.checkpoint import read_card
+    from survey_classifier.model.shipped import resolve_checkpoint
     from survey_classifier.run.score import ImageTable
     from survey_classifier.run.score import score as run_score
 

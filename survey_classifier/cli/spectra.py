@@ -44,7 +44,7 @@ def spectra(
     """
     from survey_classifier.membership.redshift import RedshiftCuts
     from survey_classifier.run.spectra import read_columns, search_spectra
-    from survey_classifier.sources.fetch import read_cone
+    from survey_classifier.sources.cone import read_cone
     from survey_classifier.sources.spectra import RedshiftColumns
 
     mapping = [read_columns(text) for text in columns or ()] or [RedshiftColumns()]

@@ -2,7 +2,8 @@
 
 Owns `weigh`, the one function that makes the catalog's evidence columns: a run calls it tile by
 tile, reweighing row group by row group. Does not own what a piece is worth (``evidence_model``),
-its densities (``color_evidence``, ``redshift``, ``stars``) nor the prior (``priors``).
+its densities (``color_evidence``, ``redshift``, ``stars``), the prior (``priors``) nor what was
+observed (``observed``).
 
 A source is a member (M), another galaxy or a star. Each ``llr_*`` is ln p(piece | M) / p(piece |
 not M), by itself. Image and color see the same light, so the two together are worth less than their
@@ -22,7 +23,7 @@ cluster's redshift is no star.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +31,15 @@ import numpy.typing as npt
 from survey_classifier.errors import ConfigError
 from survey_classifier.membership.evidence_model import EvidenceModel, Weights
 from survey_classifier.membership.flags import Flag, pack_flags
+from survey_classifier.membership.observed import Observed
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.probability import expit, llr_image, logit
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.membership.redshift_evidence import STAR_SHARE, llr_redshift
 from survey_classifier.membership.stars import p_star
-from survey_classifier.settings import nearest_name
+from survey_classifier.problems import nearest_name
 
-__all__ = ["PIECES", "Assumptions", "Observed", "Piece", "Weighed", "weigh"]
+__all__ = ["PIECES", "Assumptions", "Piece", "Weighed", "weigh"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,60 +50,6 @@ USUAL_COLOR_ERR = 0.05
 """Error of a color in mag where none is given."""
 BLOCK_ROWS = 8_192
 """Rows weighed at once: their numbers stay in the processor's cache."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Observed:
-    """What is known of n sources; every array is float64 of shape ``(n,)``, NaN = unknown."""
-
-    p_image: Floats
-    """The network's calibrated probability; NaN: not classified, and so is ``p_member``."""
-    r0: Floats
-    """Dereddened r magnitude."""
-    delta_rs: Floats
-    """Distance from the red sequence in mag."""
-    delta_rs_err: Floats
-    """NaN where delta_rs is known: `USUAL_COLOR_ERR`."""
-    radius_deg: Floats
-    """Distance from the cluster's center in degrees."""
-    z: Floats
-    """Spectroscopic redshift."""
-    z_err: Floats
-    z_warning: Floats
-    """Warning bits of the redshift; 0: good, -1 or NaN: unknown."""
-    point_likeness: Floats
-    """0 (extended) to 1 (a point), as of ``sources.pointlike``."""
-    gaia: Floats
-    """1: Gaia calls it a star, 0: it does not."""
-    p_image_star: Floats
-    """The network's probability of its class star, if it has one."""
-    g_r: Floats
-    """Dereddened g - r, for the stars' locus."""
-    r_z: Floats
-    """Dereddened r - z."""
-    p_star: Floats
-    """Probability of a star known from elsewhere, for sources without star evidence here."""
-
-    @classmethod
-    def of(cls, **known: npt.ArrayLike) -> Self:
-        """Return what is known, with NaN for all that is not named.
-
-        Parameters
-        ----------
-        known
-            Field to array of shape (n,), of any number type; ``p_image`` at least.
-        """
-        n = len(np.asarray(known["p_image"]))
-        nothing = np.full(n, np.nan)
-        arrays = {name: np.asarray(values, dtype=np.float64) for name, values in known.items()}
-        return cls(**({each.name: nothing for each in fields(cls)} | arrays))
-
-    def __len__(self) -> int:
-        return len(self.p_image)
-
-    def rows(self, which: slice) -> "Observed":
-        """Return some of the rows."""
-        return Observed(*(getattr(self, each.name)[which] for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from survey_classifier.membership.redshift import (
     dynamic_member,
     z_class,
 )
-from survey_classifier.sources.fetch import Cone
+from survey_classifier.sources.cone import Cone
 from survey_classifier.sources.redshifts import Redshifts
 from survey_classifier.sources.sky import separation_deg
 

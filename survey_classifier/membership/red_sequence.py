@@ -15,7 +15,8 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.settings import Settings, nearest_name, read_settings
+from survey_classifier.problems import nearest_name
+from survey_classifier.settings import Settings, read_settings
 
 __all__ = ["PERSEUS_GZ", "RED_SEQUENCES", "Branch", "RedSequence"]
 

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from survey_classifier.errors import CatalogError
-from survey_classifier.membership.evidence import Assumptions, Observed, Weighed, weigh
+from survey_classifier.membership.evidence import Assumptions, Weighed, weigh
 from survey_classifier.membership.evidence_model import EvidenceModel
 from survey_classifier.membership.flags import Flag
+from survey_classifier.membership.observed import Observed
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.redshift import RedshiftCuts
 from survey_classifier.settings import Settings

@@ -1,13 +1,12 @@
 """Checkpoints: one safetensors file with the weights and, in its header, the model card.
 
-Owns the file's reading and writing, and the shipped checkpoints' folder. Does not own the file's
+Owns the file's reading and writing. Does not own which are shipped (``shipped``), the file's
 header (``header``), the card's rules (``card``) or the network (``network``). Reading a card loads
 no torch, and nothing here ever unpickles: a checkpoint is data from strangers.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ from survey_classifier.model.header import (
     metadata_of,
     sorted_header,
 )
-from survey_classifier.settings import nearest_name
 
 if TYPE_CHECKING:
     import torch
@@ -36,62 +34,13 @@ __all__ = [
     "load_checkpoint",
     "load_network",
     "read_card",
-    "resolve_checkpoint",
     "save_checkpoint",
-    "shipped_cards",
 ]
 
-SHIPPED = Path(__file__).parent / "checkpoints"
 NOVELTY = "novelty."
 """What the names of the tensors that are no weights begin with."""
 MAX_FILE_BYTES = 2 << 30
 """Eight times the published resnet152."""
-
-
-def resolve_checkpoint(name_or_path: str, folder: Path, key: str = "checkpoint") -> Path:
-    """Return the file that a run's ``checkpoint`` means.
-
-    Parameters
-    ----------
-    name_or_path
-        A shipped name such as ``perseus-sdss``, or a path to a ``.safetensors`` file.
-    folder
-        What a relative path is relative to.
-    key
-        Where it was written, for the message.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such file; names the nearest shipped checkpoint.
-    """
-    if name_or_path.endswith(SUFFIX):
-        path = folder / name_or_path
-        if path.is_file():
-            return path
-        raise CheckpointError(f"there is no checkpoint {path}; correct the path of {key!r}")
-    shipped = {path.stem: path for path in _shipped()}
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    raise CheckpointError(
-        f"there is no shipped checkpoint {name_or_path!r} (a path ends in {SUFFIX}):"
-        f" {nearest_name(name_or_path, set(shipped))}"
-    )
-
-
-def shipped_cards() -> Iterator[ModelCard]:
-    """Yield the cards of the shipped checkpoints, sorted by name.
-
-    Raises
-    ------
-    CheckpointError
-        If one cannot be read.
-    """
-    return map(read_card, _shipped())
-
-
-def _shipped() -> list[Path]:
-    return sorted(SHIPPED.glob(f"*{SUFFIX}"), key=lambda path: path.stem)
 
 
 def file_digest(path: Path) -> str:

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from survey_classifier.errors import CheckpointError
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import shipped_cards
+from survey_classifier.model.shipped import shipped_cards
 from survey_classifier.mosaic.pixels import Described
 
 __all__ = [

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from survey_classifier.catalog.parts import done_parts
 from survey_classifier.errors import ConfigError, once_written
-from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import read_card
 from survey_classifier.model.inputs import require_mosaic
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.mosaic.backlog import Ingested
 from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.planning import plan_or_open

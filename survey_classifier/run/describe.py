@@ -13,8 +13,9 @@ import numpy as np
 from survey_classifier.catalog.parts import done_parts
 from survey_classifier.geometry import TileGrid
 from survey_classifier.membership.evidence import PIECES
-from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import read_card
 from survey_classifier.model.inputs import require_mosaic
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.mosaic.layout import IngestPlan
 from survey_classifier.mosaic.planning import plan_or_open
 from survey_classifier.mosaic.remarks import remarks

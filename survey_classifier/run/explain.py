@@ -22,10 +22,11 @@ from survey_classifier.errors import CatalogError, ConfigError, MosaicError, onc
 from survey_classifier.files import replacing
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import load_network, resolve_checkpoint
+from survey_classifier.model.checkpoint import load_network
 from survey_classifier.model.explain import explain_stamps
 from survey_classifier.model.inputs import cut_size_px, pyramid_level
 from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.mosaic.inputs import mosaic_stores
 from survey_classifier.mosaic.legend import directions
 from survey_classifier.mosaic.store import Mosaic

@@ -21,8 +21,9 @@ from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.red_sequence import RedSequence
 from survey_classifier.membership.weighing import Weighing
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest, read_card
 from survey_classifier.model.inputs import require_mosaic
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.mosaic.pixels import Described
 from survey_classifier.mosaic.survey import Area, held_by
 from survey_classifier.run.config import RunConfig

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from survey_classifier.errors import RunError
 from survey_classifier.membership.completeness import Completeness
-from survey_classifier.membership.evidence import Observed, Weighed, weigh
+from survey_classifier.membership.evidence import Weighed, weigh
+from survey_classifier.membership.observed import Observed
 from survey_classifier.membership.prior_estimation import prior_from_field, prior_from_spectra
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.probability import logit

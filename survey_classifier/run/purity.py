@@ -19,9 +19,9 @@ from survey_classifier.catalog.rewrite import read_row_groups
 from survey_classifier.errors import ConfigError, RunError, SourcesError
 from survey_classifier.files import replacing
 from survey_classifier.membership.purity import Measured, Selection, measured, selection
+from survey_classifier.problems import nearest_name
 from survey_classifier.run.reweigh import catalog_of
 from survey_classifier.run.truth import Truth
-from survey_classifier.settings import nearest_name
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.wider import table_columns
 

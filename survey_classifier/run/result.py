@@ -17,7 +17,8 @@ from survey_classifier.catalog.read import column_names, read_columns, read_prov
 from survey_classifier.errors import LostSourcesError
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import read_card
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.run.config import RunConfig
 from survey_classifier.run.receipt import RunReceipt
 from survey_classifier.run.truth import Comparison, Truth

@@ -24,9 +24,9 @@ from survey_classifier.membership.evidence_model import EvidenceModel
 from survey_classifier.membership.flags import Flag
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.weighing import OBSERVED_COLUMNS, Weighing
+from survey_classifier.problems import nearest_name
 from survey_classifier.run.config import read_run
 from survey_classifier.run.prior_of_catalog import ESTIMATES, estimated_prior
-from survey_classifier.settings import nearest_name
 
 __all__ = [
     "Changes",

@@ -19,6 +19,7 @@ from survey_classifier.membership.evidence import Weighed
 from survey_classifier.membership.extinction import deredden
 from survey_classifier.membership.transforms import to_sdss
 from survey_classifier.membership.weighing import Weighing
+from survey_classifier.problems import nearest_name
 from survey_classifier.run.reweigh import (
     Changes,
     Reweighed,
@@ -26,7 +27,6 @@ from survey_classifier.run.reweigh import (
     unwritten,
     written_prior,
 )
-from survey_classifier.settings import nearest_name
 from survey_classifier.sources.cells import RawTable
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.table import MAX_EBV

@@ -29,9 +29,10 @@ from survey_classifier.images.archive import open_archive
 from survey_classifier.images.frame import ImageFrame
 from survey_classifier.membership.flags import Status
 from survey_classifier.model.card import ModelCard
-from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest
 from survey_classifier.model.inputs import SCALE_TOLERANCE
 from survey_classifier.model.scorer import TorchScorer
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.run.reweigh import unwritten
 from survey_classifier.run.scored_images import ImageScores, Reason
 from survey_classifier.sources.digest import table_digest

@@ -16,8 +16,9 @@ from survey_classifier.catalog.spectra import SUFFIXES, write_spectra
 from survey_classifier.errors import ConfigError
 from survey_classifier.membership.radial import radial_sample
 from survey_classifier.membership.redshift import RedshiftCuts
-from survey_classifier.settings import nearest_name, read_settings
-from survey_classifier.sources.fetch import Cone
+from survey_classifier.problems import nearest_name
+from survey_classifier.settings import read_settings
+from survey_classifier.sources.cone import Cone
 from survey_classifier.sources.redshifts import read_redshift_tables
 from survey_classifier.sources.spectra import RedshiftColumns
 from survey_classifier.words import counted

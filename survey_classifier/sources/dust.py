@@ -23,7 +23,7 @@ from astropy_healpix import HEALPix
 from scipy.ndimage import map_coordinates
 
 from survey_classifier.errors import SourcesError
-from survey_classifier.settings import nearest_name
+from survey_classifier.problems import nearest_name
 
 __all__ = ["DustMap", "read_dust_map"]
 

@@ -22,70 +22,19 @@ from astropy.table import Column, Table
 from survey_classifier import __version__
 from survey_classifier.errors import ConfigError, SourcesError
 from survey_classifier.files import replacing
-from survey_classifier.settings import nearest_name
+from survey_classifier.problems import nearest_name
+from survey_classifier.sources.cone import Cone
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.published import Published, PublishedColumn, read_definition
 from survey_classifier.sources.services import answer_of, table_of
 from survey_classifier.words import counted
 
-__all__ = ["Cone", "Fetched", "fetch_catalog", "read_cone", "record_path"]
+__all__ = ["Fetched", "fetch_catalog", "record_path"]
 
 TIMEOUT_S = 300.0
 """Longest silence of a service, and longest wait for a job, that are borne."""
 _ASKED = ("identifier", "endpoint", "query")
 """What of a record must be as asked for, or the file is not the one wanted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cone:
-    """A circle on the sky.
-
-    Raises
-    ------
-    ConfigError
-        If it is none.
-    """
-
-    ra_deg: float
-    dec_deg: float
-    radius_deg: float
-
-    def __post_init__(self) -> None:
-        sound = 0 <= self.ra_deg < 360 and -90 <= self.dec_deg <= 90 and 0 < self.radius_deg <= 180
-        if not sound:
-            raise ConfigError(
-                f"no circle on the sky: center {self.ra_deg:g}, {self.dec_deg:g}, radius "
-                f"{self.radius_deg:g} deg: give 0 <= RA < 360, -90 <= Dec <= 90, 0 < radius <= 180"
-            )
-
-
-def read_cone(center: str | None, radius_deg: float | None) -> Cone | None:
-    """Return the circle that a user named, None for none.
-
-    Parameters
-    ----------
-    center
-        Right ascension and declination in degrees, such as ``194.95,27.98``.
-    radius_deg
-        Its radius in degrees.
-
-    Raises
-    ------
-    ConfigError
-        If one of them is missing, or they are no circle.
-    """
-    if center is None and radius_deg is None:
-        return None
-    if center is None or radius_deg is None:
-        raise ConfigError("--center and --radius go together: give both or neither")
-    try:
-        ra_deg, dec_deg = (float(part) for part in center.split(","))
-    except ValueError as error:
-        raise ConfigError(
-            f"--center is {center!r}: give right ascension and declination in degrees, such as "
-            "194.95,27.98"
-        ) from error
-    return Cone(ra_deg, dec_deg, radius_deg)
 
 
 @dataclass(frozen=True, slots=True)

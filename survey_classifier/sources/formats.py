@@ -24,7 +24,7 @@ from astropy.table import meta as table_meta
 from astropy.utils.exceptions import AstropyWarning
 
 from survey_classifier.errors import SourcesError
-from survey_classifier.settings import nearest_name
+from survey_classifier.problems import nearest_name
 from survey_classifier.sources.cells import RawTable
 
 __all__ = ["read_table", "table_columns"]

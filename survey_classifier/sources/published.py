@@ -12,7 +12,8 @@ from astropy import units as u
 from pydantic import Field, field_validator, model_validator
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.settings import Settings, nearest_name, read_settings
+from survey_classifier.problems import nearest_name
+from survey_classifier.settings import Settings, read_settings
 
 __all__ = [
     "UNKNOWN",

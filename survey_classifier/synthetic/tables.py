@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import tomli_w
 
-from survey_classifier.model.checkpoint import read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import read_card
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.synthetic.folder import write_csv
 from survey_classifier.synthetic.listing import redshift_table, source_table, truth_table
 from survey_classifier.synthetic.passbands import Passband

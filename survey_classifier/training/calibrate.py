@@ -17,7 +17,8 @@ from survey_classifier.files import write_text
 from survey_classifier.membership.evidence_model import EvidenceModel
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.red_sequence import RedSequence
-from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.sky import separation_deg
 from survey_classifier.training.calibration_recipe import (

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.membership.color_evidence import ColorEvidence, fit_color_evidence
-from survey_classifier.membership.evidence import Assumptions, Observed, weigh
+from survey_classifier.membership.evidence import Assumptions, weigh
 from survey_classifier.membership.evidence_model import EvidenceModel, ImageEvidence, Weights
+from survey_classifier.membership.observed import Observed
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.probability import logit
 from survey_classifier.membership.stars import StarEvidence

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.settings import expand_path, nearest_name, read_toml
+from survey_classifier.problems import nearest_name
+from survey_classifier.settings import expand_path, read_toml
 
 __all__ = ["read_with_defaults", "shipped_recipes"]
 

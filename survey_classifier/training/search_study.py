@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from survey_classifier.errors import ConfigError, RunMismatchError
-from survey_classifier.model.checkpoint import file_digest, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.training.identity import data_digests
 from survey_classifier.training.recipes import read_recipe
 from survey_classifier.training.search_settings import START, SearchSettings

@@ -10,7 +10,8 @@ import torch
 
 from survey_classifier.errors import CheckpointError
 from survey_classifier.model.card import DataDigest, ModelCard
-from survey_classifier.model.checkpoint import file_digest, load_network, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest, load_network
+from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.training.recipes import Recipe
 
 __all__ = ["Start", "read_start", "without_head"]

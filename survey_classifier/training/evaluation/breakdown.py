@@ -13,7 +13,7 @@ import numpy.typing as npt
 from survey_classifier.errors import ConfigError
 from survey_classifier.membership.color import ColorCuts, color_region
 from survey_classifier.membership.red_sequence import RedSequence
-from survey_classifier.settings import nearest_name
+from survey_classifier.problems import nearest_name
 from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES

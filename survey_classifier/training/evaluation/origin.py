@@ -12,7 +12,8 @@ from typing import Any
 from survey_classifier.catalog.read import read_provenance
 from survey_classifier.errors import CatalogError, CheckpointError
 from survey_classifier.membership.weighing import Weighing
-from survey_classifier.model.checkpoint import file_digest, read_card, resolve_checkpoint
+from survey_classifier.model.checkpoint import file_digest, read_card
+from survey_classifier.model.shipped import resolve_checkpoint
 
 __all__ = ["UNKNOWN", "Origin", "origin_of"]
 

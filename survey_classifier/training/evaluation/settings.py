@@ -11,7 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from survey_classifier.errors import ConfigError
-from survey_classifier.settings import Settings, expand_path, nearest_name, read_settings
+from survey_classifier.problems import nearest_name
+from survey_classifier.settings import Settings, expand_path, read_settings
 from survey_classifier.training.calibration_recipe import TruthSettings
 from survey_classifier.training.recipes import ThumbnailSettings
 

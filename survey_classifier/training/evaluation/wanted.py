@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from survey_classifier.errors import SourcesError
-from survey_classifier.settings import nearest_name
+from survey_classifier.problems import nearest_name
 
 __all__ = [
     "BEGUN",

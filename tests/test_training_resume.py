@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from survey_classifier.model.checkpoint import (
     read_card,
     save_checkpoint,
 )
+from survey_classifier.model.network import Network, build_network
+from survey_classifier.training import fit
 from survey_classifier.training.dataset import load_training_set
 from survey_classifier.training.fit import train
 from survey_classifier.training.optimize import Task, fit_network
@@ -141,7 +144,7 @@ def test_a_state_is_data_only(recipe_path: Path) -> None:
     interrupt(recipe_path, 1)
     path = read_recipe(recipe_path).state_folder / "fold-0.safetensors"
     tensors = load_file(path)
-    assert {name.split(".")[0] for name in tensors} == {"weights", "optimizer", "random"}
+    assert {name.split(".")[0] for name in tensors} == {"weights", "optimizer"}
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     assert json.loads(metadata["random"])["bit_generator"] == "PCG64"
@@ -291,19 +294,56 @@ def test_a_batch_is_shared_by_as_many_as_it_feeds(recipe_path: Path) -> None:
         fit_network(task, Samples.of(data.for_training), state, lambda _: None)
 
 
-def test_a_training_starts_from_the_weights_of_another(recipe_path: Path) -> None:
+def test_a_training_starts_from_the_weights_of_another(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network that is shipped does, and those of the folds, which judge it."""
+    fitted: list[Network] = []
+
+    def spy(*of: Any) -> Network:
+        fitted.append(fit_network(*of))
+        return fitted[-1]
+
     base = train(recipe_path)
+    monkeypatch.setattr(fit, "fit_network", spy)
     edit(recipe_path, ('name = "tiny"', 'name = "tuned"'), (f"epochs = {EPOCHS}", "epochs = 1"))
     edit(recipe_path, ("rate = 1e-2", f"rate = 1e-12\nstart_from = '{base}'"))
     tuned = train(recipe_path)
-    old, new = load_network(base)[0].state_dict(), load_network(tuned)[0].state_dict()
-    for name, value in old.items():
-        if "running" not in name and "num_batches" not in name:
-            torch.testing.assert_close(new[name], value, atol=1e-7, rtol=0)
+    assert len(fitted) == 3  # two folds, then all
+    old = load_network(base)[0].state_dict()
+    for new in [load_network(tuned)[0].state_dict(), *(one.state_dict() for one in fitted)]:
+        for name, value in old.items():
+            if "running" not in name and "num_batches" not in name:
+                torch.testing.assert_close(new[name], value, atol=1e-7, rtol=0)
     card = read_card(tuned)
     assert ("tiny.safetensors", file_digest(base), 0) in [
         (d.name, d.sha256, d.n) for d in card.data
     ]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_norms_and_biases_do_not_decay(recipe_path: Path, optimizer: str) -> None:
+    """Decay alone, as the rate is far too low to learn by: it pulls on what is no vector."""
+    edit(recipe_path, (f"epochs = {EPOCHS}", "epochs = 1"))
+    edit(
+        recipe_path, ("rate = 1e-2", f"rate = 1e-7\nweight_decay = 1e5\noptimizer = '{optimizer}'")
+    )
+    recipe = read_recipe(recipe_path)
+    card = recipe.draft_card()
+    data = load_training_set(recipe, card)
+    torch.manual_seed(recipe.fit.seed)
+    first = build_network(card)
+    with torch.no_grad():  # biases that are not 0 have something to lose
+        for value in first.parameters():
+            value += 0.1 if value.ndim == 1 else 0.0
+    old = {name: value.clone() for name, value in first.state_dict().items()}
+    task = Task(data, card, recipe.fit, Team(torch.device("cpu")), old)
+    state = FitState(recipe.state_folder / "final.safetensors", "")
+    network = fit_network(task, Samples.of(data.for_training), state, lambda _: None)
+    for name, value in network.named_parameters():
+        ratio = (value.norm() / old[name].norm()).item()
+        assert (ratio < 0.97) == (value.ndim > 1), (name, ratio)
+        assert value.ndim > 1 or ratio == pytest.approx(1, abs=1e-3)
 
 
 def test_other_classes_get_a_new_head(recipe_path: Path) -> None:

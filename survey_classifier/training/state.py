@@ -24,7 +24,6 @@ from survey_classifier.model.network import Network
 
 __all__ = ["EpochReport", "FitState"]
 
-RANDOM = "random.torch"
 WEIGHTS, OPTIMIZER = "weights.", "optimizer."
 
 
@@ -75,7 +74,6 @@ class FitState:
         tensors = {WEIGHTS + name: value for name, value in network.state_dict().items()}
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"{OPTIMIZER}{number}.{name}": value for name, value in moments.items()}
-        tensors[RANDOM] = torch.get_rng_state()
         whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         metadata = {
             "fingerprint": self.fingerprint,
@@ -125,7 +123,6 @@ class FitState:
             moments.setdefault(int(number), {})[moment] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        torch.set_rng_state(tensors[RANDOM])
         rng.bit_generator.state = json.loads(metadata["random"])
         reports: list[dict[str, Any]] = json.loads(metadata["reports"])
         return [EpochReport(**report) for report in reports]

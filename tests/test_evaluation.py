@@ -536,6 +536,9 @@ def test_real_scores_are_as_good_as_is_said(real_data, monkeypatch, tmp_path):
     score, simple = bright.figures[name], bright.figures["photometry"]
     assert score["auc"].value == pytest.approx(0.981, abs=0.001)
     assert score["accuracy"].value == pytest.approx(0.939, abs=0.001)
-    assert score["auc"].low > simple["auc"].value > bright.figures["red sequence"]["auc"].value
+    assert score["auc"].low > bright.figures["red sequence"]["auc"].value
+    # Whether the image or the photometry is better can't be told of so few.
+    assert simple["auc"].value == pytest.approx(0.976, abs=0.006)
+    assert not bright.differences["photometry"]["auc"].is_beyond_chance
     assert "radial profile" not in bright.figures
-    assert "they are out of fold" in done.page.read_text()
+    assert "They are out of fold" in done.page.read_text()

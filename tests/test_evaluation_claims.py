@@ -40,7 +40,8 @@ def judged(p, p_err, is_member):
     )
     claims = {"p": Claim("p", p, p_err)}
     rest = (np.zeros(n, dtype=bool), {}, np.full(n, "judged", dtype=object), truth.object_id, {})
-    return Judged(truth, {"p": p}, 1, claims, np.zeros(n), "folds", {}, {}, *rest)
+    nobody = truth.take(np.zeros(n, dtype=bool))
+    return Judged(truth, {"p": p}, 1, claims, np.zeros(n), nobody, "folds", {}, {}, *rest)
 
 
 def correlated(p, p_err, is_member, n_resamples=50):

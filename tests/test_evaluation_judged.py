@@ -228,9 +228,57 @@ def test_turned_copies_of_an_object_are_one_with_the_mean_score(folder):
     found, _ = judged(folder, scores="copies.csv")
     assert found.truth.object_id.tolist() == ["s1", "s2", "s3", "p2"]
     assert found.p["image score"] == pytest.approx([0.3, 0.5, 0.9, 0.1])
-    # One part of a random split has no folds that simple forecasts could be fitted to.
+    # One part of a random split has no folds that simple forecasts could be fitted to, and there
+    # are fewer objects beside it.
     assert found.split == "part"
     assert found.fold.tolist() == [0, 0, 1, 1]
+    assert len(found.beside) == 0
+
+
+def test_objects_beside_a_part_are_those_of_known_class_without_a_score(folder):
+    write(folder / "part.csv", ["id", "fold", "p_member"], [("s2", 0, 0.2), ("p2", 0, 0.9)])
+    found, _ = judged(folder, scores="part.csv")
+    assert found.truth.object_id.tolist() == ["s2", "p2"]
+    assert found.beside.object_id.tolist() == ["s1", "s3", "s4", "p3"]  # p1 is s1
+    assert found.known.object_id.tolist() == ["s2", "p2", "s1", "s3", "s4", "p3"]
+    assert found.fold.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "named"),
+    [
+        (("id", "fold", "ra", "dec", "p_member"),
+         [("s1", 0, 50.0, 41.0, 0.2), ("s1", 0, 50.0, 41.001, 0.9)], "rows 1 and 2"),
+        (("id", "fold", "p_member"),
+         [("s1", 0, 0.2), ("s2", 1, 0.5), ("s1", 1, 0.4)], "rows 1 and 3"),
+    ],
+)  # fmt: skip
+def test_rows_of_one_id_that_are_several_objects_are_refused(folder, header, rows, named):
+    write(folder / "odd.csv", header, rows)
+    with pytest.raises(SourcesError, match=rf"'s1' in {named}, at different places or in diff"):
+        judged(folder, scores="odd.csv")
+
+
+def test_an_id_that_two_tables_give_to_different_objects_is_refused(folder):
+    text = (folder / "visual.csv").read_text()
+    (folder / "visual.csv").write_text(text.replace("p3", "s2"))
+    with pytest.raises(SourcesError, match=r"'s2' names objects at different places .*--match pos"):
+        judged(folder)
+
+
+def test_several_rows_of_an_object_are_said(folder):
+    rows = [("s1", 0, 0.2), ("s2", 1, 0.5), ("s1", 0, 0.4), ("p2", 0, 0.1), ("s3", 0, 0.9)]
+    path = write(folder / "copies.csv", ["id", "fold", "p_member"], rows)
+    assert (
+        "copies.csv has 5 rows of 4 objects"
+        in setting(*judged(folder, scores="copies.csv"), path).said
+    )
+
+
+def test_an_error_below_zero_is_refused(folder):
+    write(folder / "err.csv", ["id", "fold", "p_member", "p_err"], [("s1", 0, 0.2, -0.1)])
+    with pytest.raises(SourcesError, match=r"'p_err' of .*err\.csv holds -0\.1; an error is 0 or"):
+        judged(folder, scores="err.csv")
 
 
 def second_sample(folder, *rows):
@@ -431,12 +479,12 @@ def test_every_row_of_the_truth_and_every_score_is_accounted_for(folder):
     found = account(folder)
     assert found.lines == [
         "9 rows of truth = 5 judged + 1 of an id that came before + 1 without a score "
-        "+ 1 within 2 arcsec of another + 1 of an ignored label",
+        "+ 1 within 2 arcsec of another, which has another class + 1 of an ignored label",
         "7 scores = 5 judged + 1 of an object judged by another score "
         "+ 1 of no object of the truth",
     ]
     rows = dict(zip(found.object_id, zip(found.fate, found.judged_as, strict=True), strict=True))
-    assert rows["p1"] == ("within 2 arcsec of another", "s1")
+    assert rows["p1"] == ("within 2 arcsec of another, which has another class", "s1")
     assert rows["s4"] == ("without a score", "")
     assert rows["p4"] == ("of an ignored label", "")
     assert rows["p2"] == ("judged", "p2")

@@ -105,4 +105,4 @@ def calibration_interval(value: float, resampled: Floats, honest: Floats) -> tup
         return float("nan"), float("nan")
     low = value - float(np.percentile(honest, INTERVAL[1]))
     high = value + float(np.percentile(known, INTERVAL[1]) - known.mean())
-    return max(low, 0.0), max(high, value)
+    return max(low, 0.0), min(max(high, value), 1.0)

@@ -1,9 +1,9 @@
 """Four simple forecasts, fitted on the same split as the scores that they are put beside.
 
 Owns the four. Does not own the split (``judged``), photometry (``truth``) nor profiles
-(``profiles``). Each object is forecast by a fit to the other folds, never to the second sample; a
-bright one, where the truth says what is bright, by a fit to their bright objects, as the many faint
-ones would drown them.
+(``profiles``). Each object is forecast by a fit to the other folds, never to the second sample. One
+line can't hold for bright and faint objects, so where the truth says what is bright, bright ones
+are forecast by lines fitted to bright ones; a forest knows the magnitude and learns of all.
 """
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from survey_classifier.training.evaluation.judged import Judged
+from survey_classifier.training.split import SECOND_SAMPLE
 
 __all__ = ["BASELINES", "baselines"]
 
@@ -23,13 +24,18 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 BASELINES = {
-    "majority": "the share of members of the other folds, whatever the object",
-    "red sequence": "logistic regression on the distance from the red sequence and its square",
+    "majority": "the share of members of the other folds, of bright objects that of bright ones",
+    "red sequence": "logistic regression on the distance from the red sequence and its square; for "
+    "bright objects fitted to bright ones",
     "photometry": "random forest on all magnitudes, colors, sizes and shapes that the tables of "
-    "the truth and of the scores give; who classified by eye may have used some of them, too",
-    "radial profile": "logistic regression on mean brightness in rings of each band",
+    "the truth and of the scores give, fitted to all objects; who classified by eye may have used "
+    "some of them, too",
+    "radial profile": "logistic regression on mean brightness in rings of each band; for bright "
+    "objects fitted to bright ones",
 }
 """What each forecast is."""
+BESIDE = -2
+"""Stands for the fold of objects that are beside those that are judged."""
 SEED = 0
 N_TREES = 300
 LEAST_LEAF = 5
@@ -44,22 +50,24 @@ def baselines(judged: Judged, profiles: Floats | None) -> dict[str, Floats]:
     judged
         The objects and the folds.
     profiles
-        From `radial_profiles`.
+        From `radial_profiles`, of ``judged.known``.
     """
-    truth = judged.truth
+    truth = judged.known
     delta = truth.delta_rs
     columns = [truth.mag, delta, *truth.photometry.values()]
     known = [column for column in columns if np.isfinite(column).any()]
-    found = {"majority": _out_of_fold(judged, None, None)}
+    found = {"majority": _out_of_fold(judged, None, None, by_brightness=True)}
     if np.isfinite(delta).any():
-        found["red sequence"] = _out_of_fold(judged, np.stack([delta, delta**2], 1), _logistic())
+        square = np.stack([delta, delta**2], axis=1)
+        found["red sequence"] = _out_of_fold(judged, square, _logistic(), by_brightness=True)
     if known:
         forest = RandomForestClassifier(
             N_TREES, min_samples_leaf=LEAST_LEAF, random_state=SEED, n_jobs=1
         )
-        found["photometry"] = _out_of_fold(judged, np.stack(known, axis=1), forest)
+        measured = np.stack(known, axis=1)
+        found["photometry"] = _out_of_fold(judged, measured, forest, by_brightness=False)
     if profiles is not None:
-        found["radial profile"] = _out_of_fold(judged, profiles, _logistic())
+        found["radial profile"] = _out_of_fold(judged, profiles, _logistic(), by_brightness=True)
     return found
 
 
@@ -73,20 +81,27 @@ def _logistic() -> ClassifierMixin:
 
 
 def _out_of_fold(
-    judged: Judged, features: Floats | None, classifier: ClassifierMixin | None
+    judged: Judged,
+    features: Floats | None,
+    classifier: ClassifierMixin | None,
+    *,
+    by_brightness: bool,
 ) -> Floats:
-    """Return each object's probability by a fit to the other folds."""
-    p = np.empty(len(judged))
-    bright = judged.truth.is_bright
+    """Return each judged object's probability by a fit to the other folds."""
+    known = judged.known
+    p = np.empty(len(known))
+    bright = known.is_bright
     everyone = np.ones_like(bright)
-    for fold in np.unique(judged.fold):
+    is_judged = np.arange(len(known)) < len(judged)
+    fold = np.append(judged.fold, np.full(len(judged.beside), BESIDE))
+    for part in np.unique(judged.fold):
         # The bright ones are forecast by the first fit, too, and again by the second.
-        for kind in (everyone,) if bright.all() else (everyone, bright):
-            held = kind & (judged.fold == fold)
-            seen = kind & (judged.fold != fold) & ~judged.is_second
+        for kind in (everyone, bright) if by_brightness and not bright.all() else (everyone,):
+            held = kind & is_judged & (fold == part)
+            seen = kind & (fold != part) & (fold != SECOND_SAMPLE)
             if held.any():
-                p[held] = _fitted(judged.truth.is_member, features, classifier, seen, held)
-    return p
+                p[held] = _fitted(known.is_member, features, classifier, seen, held)
+    return p[: len(judged)]
 
 
 def _fitted(

@@ -113,7 +113,7 @@ def evaluate(
     setting = setting_of(tables, judged, truth, Account.of(rows, judged, truth))
     for line in _joined(tables, judged, setting):
         say(line)
-    simple = baselines(judged, radial_profiles(judged.truth, pixels))
+    simple = baselines(judged, radial_profiles(judged.known, pixels))
     results = Results.of(judged, simple, truth, by, seed)
     for line in _summary(results):
         say(line)

@@ -32,6 +32,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 Objects = npt.NDArray[np.object_]
 TWIN = f"within {SAME_OBJECT_ARCSEC:g} arcsec of another"
+OTHER_TWIN = f"{TWIN}, which has another class"
 """What became of rows of an object that is named already."""
 Match = Literal["id", "position"]
 
@@ -51,6 +52,9 @@ class Judged:
     fold: npt.NDArray[np.int64]
     """Part of the sky, for what is fitted beside the scores; `SECOND_SAMPLE` where an object is of
     that, to which nothing is fitted."""
+    beside: Truth
+    """Objects of known class that are not judged: of the other parts, where all scores are of one
+    part of a split; else none."""
     split: Split
     """What the scores' table says of their split."""
     n_unscored: dict[str, int]
@@ -70,6 +74,11 @@ class Judged:
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    @property
+    def known(self) -> Truth:
+        """The judged objects, and after them those beside."""
+        return Truth.join([self.truth, self.beside]) if len(self.beside) else self.truth
 
     @property
     def is_second(self) -> npt.NDArray[np.bool_]:
@@ -121,7 +130,11 @@ def join(
     found = truth.take(whose)
     _require_both(found)
     rows = row[kept]
-    fold, split = _folds(found, scores, rows, file)
+    split = split_of(None if scores.fold is None else scores.fold[rows])
+    # There may be more to fit what is put beside the scores to than what they are of.
+    is_part = split == "part" and len(lost) > len(found) and _has_both(truth.take(lost))
+    beside = truth.take(lost if is_part else lost[:0])
+    fold = _folds(found, scores, rows, file, is_part=is_part)
     tables = [(scores, rows), *((o, r[shared]) for o, r in zip(others, rows_there, strict=True))]
     lacking = {o.name: first[r < 0] for o, r in zip(others, rows_there, strict=True)}
     return Judged(
@@ -130,6 +143,7 @@ def join(
         len(scores.p),
         {table.claim.of: table.claim.take(some) for table, some in tables if table.claim},
         fold,
+        beside,
         split,
         {name: int((truth.true_class[lost] == name).sum()) for name in CLASSES},
         {name: len(some) for name, some in lacking.items()},
@@ -140,11 +154,14 @@ def join(
     )
 
 
+def _has_both(found: Truth) -> bool:
+    return len(np.unique(found.is_member)) == 2
+
+
 def _require_both(found: Truth) -> None:
     """Raise unless there are members and others."""
-    n_member = int(found.is_member.sum())
-    if n_member in (0, len(found)):
-        what = "no member" if n_member == 0 else "members only"
+    if not _has_both(found):
+        what = "members only" if found.is_member.any() else "no member"
         raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
 
 
@@ -160,7 +177,10 @@ def _fates(
         fate[np.isin(group, group[rows])] = f"without a score in {name}"
     is_first = np.zeros(len(truth), dtype=np.bool_)
     is_first[_first_of_each(group, np.ones(len(truth), dtype=np.bool_))] = True
+    first_class = np.full(int(group.max()) + 1, "", dtype=object)
+    first_class[group[is_first]] = truth.true_class[is_first]
     fate[~is_first] = TWIN
+    fate[truth.true_class != first_class[group]] = OTHER_TWIN
     fate[whose] = "judged"
     named_as = np.full(int(group.max()) + 1, "", dtype=object)
     named_as[group[whose]] = truth.object_id[whose]
@@ -193,7 +213,22 @@ def _scored_rows(truth: Truth, scores: Scores, group: npt.NDArray[np.int64], mat
         raise SourcesError(
             f"no object of the truth has a score in {scores.path} by {match}; try {remedy}"
         )
+    if by_id:
+        _require_one_place(truth, row, group)
     return np.where(scored, row, -1)
+
+
+def _require_one_place(truth: Truth, row: Rows, group: npt.NDArray[np.int64]) -> None:
+    """Raise if objects at several places have one score, as where two tables count from 0."""
+    known = np.flatnonzero(row >= 0)
+    pairs = np.unique(np.stack([row[known], group[known]]), axis=1)
+    rows, n_place = np.unique(pairs[0], return_counts=True)
+    if (n_place > 1).any():
+        name = truth.object_id[row == rows[n_place > 1][0]][0]
+        raise SourcesError(
+            f"{name!r} names objects at different places in the tables of the truth; use "
+            "--match position, or give each an identifier of its own"
+        )
 
 
 def _rows_of(wanted: npt.NDArray[np.int64], group: npt.NDArray[np.int64], row: Rows) -> Rows:
@@ -205,20 +240,20 @@ def _rows_of(wanted: npt.NDArray[np.int64], group: npt.NDArray[np.int64], row: R
 
 
 def _folds(
-    truth: Truth, scores: Scores, rows: Rows, file: TruthFile
-) -> tuple[npt.NDArray[np.int64], Split]:
+    truth: Truth, scores: Scores, rows: Rows, file: TruthFile, *, is_part: bool
+) -> npt.NDArray[np.int64]:
     """Return the fold of each object: the scores' own, or else a strip of the sky."""
     fold = None if scores.fold is None else scores.fold[rows]
     split = split_of(fold)
     if fold is None or split == "second sample":
-        return _strips(truth, file), split
-    if split == "part" or is_regrouped(scores.fold):
+        return _strips(truth, file)
+    if (split == "part" and not is_part) or is_regrouped(scores.fold):
         # Within one part, nothing would be left to fit what is put beside the scores; in parts of
         # an object each, as many fits as objects would be made.
         inside = np.flatnonzero(fold != SECOND_SAMPLE)
         fold = fold.copy()
         fold[inside] = _strips(truth.take(inside), file)
-    return fold, split
+    return fold
 
 
 def _rows_by_id(truth: Truth, scores: Scores) -> Rows:

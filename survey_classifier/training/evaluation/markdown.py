@@ -18,6 +18,7 @@ from survey_classifier.training.evaluation.tables import (
     FIFTHS_TITLES,
     FORECASTS_HEADER,
     KIND_TITLES,
+    POOLED,
     Difference,
     Row,
     caption,
@@ -25,6 +26,7 @@ from survey_classifier.training.evaluation.tables import (
     compared_rows,
     fates_rows,
     fifths_rows,
+    fitted_to,
     forecast_rows,
     kind_notes,
     said,
@@ -57,6 +59,7 @@ def evaluation_markdown(results: Results, setting: Setting) -> str:
         lacking = results.judged.n_lacking
         files = ((name, path, lacking[name]) for name, path in setting.others.items())
         parts += ["Compared with\n", markdown_table(["scores", "file", "objects lacking"], files)]
+    parts.append(f"{fitted_to(results.judged)} {POOLED}\n")
     for found in results.of_kind("set"):
         table = _markdown(FORECASTS_HEADER, forecast_rows(found))
         parts += [f"## {caption(found)}\n", table]

@@ -25,6 +25,7 @@ from survey_classifier.training.evaluation.tables import (
     FIFTHS_TITLES,
     FORECASTS_HEADER,
     KIND_TITLES,
+    POOLED,
     TITLES,
     Difference,
     caption,
@@ -32,6 +33,7 @@ from survey_classifier.training.evaluation.tables import (
     compared_rows,
     fates_rows,
     fifths_rows,
+    fitted_to,
     forecast_rows,
     formed,
     kind_notes,
@@ -115,10 +117,7 @@ def _card(figure: Figure, title: str) -> tuple[str, str]:
 
 def _forecasts(results: Results) -> Iterator[Html]:
     """Yield a table of all forecasts for each of the sets that are always judged."""
-    yield html.note(
-        "Baselines are fitted to the same objects in the same split: each forecast is by a fit to "
-        "the other parts of the sky, of bright objects by a fit to bright ones."
-    )
+    yield html.note(fitted_to(results.judged))
     for found in results.of_kind("set"):
         rows = formed(forecast_rows(found), _cell)
         yield html.table(caption(found), FORECASTS_HEADER, rows)
@@ -127,11 +126,7 @@ def _forecasts(results: Results) -> Iterator[Html]:
     lack = [name for name in BASELINES if name not in results.forecasts]
     if lack:
         yield html.note(f"There are no data for: {', '.join(lack)}.")
-    if "majority" in results.forecasts:
-        yield html.note(
-            "The AUC of the majority need not be one half: the share of members differs between "
-            "parts of the sky, and between bright objects and all."
-        )
+    yield html.note(POOLED)
 
 
 def _compared(results: Results) -> Iterator[Html]:

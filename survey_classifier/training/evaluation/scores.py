@@ -18,6 +18,7 @@ from survey_classifier.errors import SourcesError
 from survey_classifier.run.config import RunConfig, read_run
 from survey_classifier.sources.cells import RawTable
 from survey_classifier.sources.formats import read_table, table_columns
+from survey_classifier.sources.sky import SAME_OBJECT_ARCSEC, separation_deg
 from survey_classifier.training.evaluation.folds import split_of
 from survey_classifier.training.evaluation.forecasts import (
     Posterior,
@@ -95,6 +96,8 @@ class Scores:
     claim: Claim | None
     photometry: dict[str, Floats]
     """Magnitudes and the colors of neighboring bands."""
+    n_row: int
+    """Rows of the table: more than objects where it lists turned copies of them."""
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -116,7 +119,7 @@ def read_scores(path: Path, wanted: Wanted = USUAL) -> Scores:
         If the folder is none of a run.
     SourcesError
         If the table can't be read, lacks a column, has an id twice without being written by
-        ``train``, or a score is not inside 0 to 1.
+        ``train`` or at different places, or a score is not inside 0 to 1.
     """
     run = read_run(path / "run.toml") if path.is_dir() else None
     file = path if run is None else run.catalog_path
@@ -148,6 +151,7 @@ def read_scores(path: Path, wanted: Wanted = USUAL) -> Scores:
         photometry=_photometry(
             {band: table.numbers(f"{MAGNITUDE}{band}") for band in columns.bands}
         ),
+        n_row=len(table),
     )
     return _each_once(_titled(found) if columns.is_trained else found, columns.ids)
 
@@ -205,6 +209,7 @@ def _each_once(scores: Scores, id_name: str) -> Scores:
             f"{scores.path} has {twice!r} in several rows of {id_name!r}; keep one row an object"
         )
     n_copy = np.bincount(copy_of)
+    _require_copies(scores, first, copy_of)
 
     def mean(values: Floats) -> Floats:
         return np.bincount(copy_of, values) / n_copy
@@ -228,9 +233,30 @@ def _each_once(scores: Scores, id_name: str) -> Scores:
     )
 
 
+def _require_copies(
+    scores: Scores, first: npt.NDArray[np.intp], copy_of: npt.NDArray[np.intp]
+) -> None:
+    """Raise if rows of one id are no copies of one object: of another fold, or at another place."""
+    ra, dec, own = scores.ra_deg, scores.dec_deg, first[copy_of]
+    apart = separation_deg(ra, dec, ra[own], dec[own]) * 3600 > SAME_OBJECT_ARCSEC
+    if scores.fold is not None:
+        apart |= scores.fold != scores.fold[own]
+    if apart.any():
+        row = int(np.flatnonzero(apart)[0])
+        raise SourcesError(
+            f"{scores.path} has {scores.object_id[row]!r} in rows {own[row] + 1} and {row + 1}, at "
+            "different places or in different folds: these are several objects; give each an "
+            "identifier of its own"
+        )
+
+
 def _claim(table: RawTable, err: str, of: str) -> Claim | None:
     """Return what a table claims, None where it claims nothing."""
     p_err = table.numbers(err)
+    if (p_err < 0).any():
+        raise SourcesError(
+            f"column {err!r} of {table.path} holds {p_err[p_err < 0][0]:g}; an error is 0 or more"
+        )
     return Claim(of, probability(table, of), p_err) if np.isfinite(p_err).any() else None
 
 

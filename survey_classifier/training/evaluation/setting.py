@@ -3,7 +3,7 @@
 Owns the words for it. Does not own the reading of any file (``scores``, ``truth``, ``origin``).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,15 +22,18 @@ from survey_classifier.training.evaluation.forecasts import Posterior
 from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.scores import Scores
 from survey_classifier.training.evaluation.settings import TruthFile
+from survey_classifier.training.evaluation.wanted import P_MEMBER
 from survey_classifier.training.split import SECOND_SAMPLE
 
 __all__ = ["Setting", "setting_of"]
 
 SAID: dict[Split, str] = {
-    "folds": "No score is of an object that its network had seen: they are out of fold.",
+    "folds": "The scores have folds; the table does not tell whether each is of a network that had "
+    "not seen its fold.",
     "part": "All scores are of one part of the split; if it was leaky, it leaks here, too.",
     "second sample": "All scores are of a second sample, which no network was fitted to.",
 }
+NOT_SEEN = "No score is of an object that its network had seen."
 SECOND = (
     "Those of the second sample are of objects that no network was fitted to; the two samples are "
     "judged apart, too."
@@ -86,7 +89,7 @@ def setting_of(
         n_seen = 0 if of.seen is None else int(of.seen[judged.rows[of.name]].sum())
         seen.append(_seen(of, trained_on, n_seen, len(judged)))
         optimistic.append(bool(trained_on) or of.start_had_seen or n_seen > 0)
-    notes = {of.name: list(_notes(of, judged, truth)) for of in tables}
+    notes = {of.name: list(_notes(of, judged, truth, digests)) for of in tables}
     return Setting(
         first.path.name,
         {other.name: str(other.path) for other in others},
@@ -112,16 +115,16 @@ def _seen(scores: Scores, trained_on: Sequence[str], n_seen: int, n: int) -> str
         )
     if scores.start_had_seen:
         return f"The networks began with weights that had seen these objects: {BETTER}"
-    split = split_of(scores.fold)
-    if scores.seen is not None and split == "part":
-        return "No score is of an object that its network had seen."
-    if split in ("folds", "part"):
-        has_second = scores.fold is not None and (scores.fold == SECOND_SAMPLE).any()
-        return f"{SAID[split]} {SECOND}" if has_second else SAID[split]
-    if split in SAID:
-        return SAID[split]
     if trained_on:
         return f"The network was trained on objects of {', '.join(trained_on)}: {BETTER}"
+    split = split_of(scores.fold)
+    if split in ("folds", "part"):
+        of_folds = " They are out of fold." if split == "folds" else ""
+        said = SAID[split] if scores.seen is None else f"{NOT_SEEN}{of_folds}"
+        has_second = scores.fold is not None and (scores.fold == SECOND_SAMPLE).any()
+        return f"{said} {SECOND}" if has_second else said
+    if split in SAID:
+        return SAID[split]
     if scores.origin.trained_on is not None:
         return (
             "None of the truth's tables is among those that the network's card names; that it was "
@@ -135,8 +138,23 @@ def _seen(scores: Scores, trained_on: Sequence[str], n_seen: int, n: int) -> str
     return "Whether the network had seen these objects is not known."
 
 
-def _notes(scores: Scores, judged: Judged, truth: TruthFile) -> Iterator[str]:
+def _notes(
+    scores: Scores, judged: Judged, truth: TruthFile, digests: Mapping[str, str]
+) -> Iterator[str]:
     """Yield what else is to be known of some scores."""
+    if scores.n_row > len(scores):
+        yield (
+            f"{scores.path.name} has {scores.n_row:,} rows of {len(scores):,} objects: of several "
+            "rows of one object the mean is judged."
+        )
+    weighing = scores.origin.weighing
+    if weighing is not None and any(P_MEMBER in name for name in scores.p):
+        fitted_to = [name for name, digest in digests.items() if digest in weighing.evidence.source]
+        if fitted_to:
+            yield (
+                f"What image and color are worth in p_member was fitted to {', '.join(fitted_to)}: "
+                "its figures are no test."
+            )
     if scores.posterior is not None:
         yield from _on_redshifts(scores.posterior, judged.rows[scores.name])
     if is_regrouped(scores.fold):

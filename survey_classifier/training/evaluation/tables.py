@@ -12,9 +12,11 @@ import numpy as np
 from survey_classifier.run.page import Html
 from survey_classifier.training.evaluation.account import Account
 from survey_classifier.training.evaluation.claims import Among, ClaimsTest, Fifth
+from survey_classifier.training.evaluation.judged import Judged
 from survey_classifier.training.evaluation.measures import COMPARED, LEAST_OF_CLASS, MEASURES
 from survey_classifier.training.evaluation.resampling import Figure
 from survey_classifier.training.evaluation.results import Measured, Results
+from survey_classifier.words import counted
 
 __all__ = [
     "CLAIMS_HEADER",
@@ -24,6 +26,7 @@ __all__ = [
     "FIFTHS_TITLES",
     "FORECASTS_HEADER",
     "KIND_TITLES",
+    "POOLED",
     "TITLES",
     "Difference",
     "Row",
@@ -32,6 +35,7 @@ __all__ = [
     "compared_rows",
     "fates_rows",
     "fifths_rows",
+    "fitted_to",
     "forecast_rows",
     "formed",
     "kind_notes",
@@ -48,6 +52,12 @@ class Difference:
     figure: Figure
 
 
+POOLED = (
+    "Forecasts of all parts of the sky are pooled. Those that are fitted for each part begin at "
+    "the share of members in the others, so their levels differ, which takes something off an "
+    "AUC; of the majority, which says nothing else, it may lie far below one half."
+)
+"""What is to be known of any AUC in the tables."""
 Row = list[str | int | Figure | Difference]
 
 TITLES = {
@@ -142,6 +152,19 @@ def fates_rows(account: Account) -> list[list[str | int]]:
     """Return how many rows of the truth were judged, and why others were not."""
     found: list[list[str | int]] = [[n, fate] for fate, n in account.counts.items()]
     return [*found, [len(account), "all"]]
+
+
+def fitted_to(judged: Judged) -> str:
+    """Return what the simple forecasts of the tables were fitted to."""
+    if len(judged.beside):
+        return (
+            f"Baselines are fitted to the {counted(len(judged.beside), 'object')} of known class "
+            "in the other parts of the split."
+        )
+    return (
+        "Baselines are fitted in the same split: each object is forecast by fits to the other "
+        "parts of the sky."
+    )
 
 
 def fifths_rows(fifths: Iterable[Fifth]) -> list[Row]:

@@ -338,29 +338,35 @@ def test_a_network_that_was_replaced_is_not_taken_for_the_one_that_made_the_scor
     assert origin_of(folder / "truth.csv").trained_on is None
 
 
-def test_no_default_forecast_holds_a_redshift(finished, tmp_path):
-    """Of a run whose table of redshifts is the truth itself; the oracle is the sum of evidence."""
+@pytest.fixture(scope="module")
+def circular(finished):
+    """A run whose table of redshifts is the truth itself: its folder, and that table."""
     folder, _ = finished
     rng = np.random.default_rng(6)
     rows = [row for row in read_rows(folder / "truth.csv") if row["label"] != "star"]
-    with (tmp_path / "spectra.csv").open("w", newline="") as file:
+    with (folder / "spectra.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["id", "ra", "dec", "z", "z_err", "label"])
         for row in rows[:40]:
             z = rng.normal(0.0175, 0.002) if row["label"] == "member" else rng.uniform(0.05, 0.3)
             table.writerow([row["source_id"], row["ra"], row["dec"], z, 1e-4, row["label"]])
-    spectra = {"path": str(tmp_path / "spectra.csv"), "columns": {"id": "id", "z_err": "z_err"}}
+    spectra = {"path": str(folder / "spectra.csv"), "columns": {"id": "id", "z_err": "z_err"}}
     run = SmallRun(folder).write("circular", redshifts=spectra)
     classify(read_run(run))
     columns = {"id": "id", "label": "label"}
-    truth = read_truth_file(tmp_path / "spectra.csv", columns, ())
+    return folder / "out-circular", read_truth_file(folder / "spectra.csv", columns, ())
+
+
+def test_no_default_forecast_holds_a_redshift(circular, tmp_path):
+    """The oracle is the sum of evidence."""
+    out, truth = circular
     lines = []
-    done = evaluate(folder / "out-circular", truth, tmp_path / "judged", by=(), say=lines.append)
+    done = evaluate(out, truth, tmp_path / "judged", by=(), say=lines.append)
     judged = done.results.judged
     assert list(judged.p) == ["p_image", "p_member without redshift"]
     n = len(judged)
     assert f"p_member is judged without the redshifts of {n} of {n} objects: " in "\n".join(lines)
-    catalog = pq.read_table(read_run(folder / "out-circular" / "run.toml").catalog_path).to_pandas()
+    catalog = pq.read_table(read_run(out / "run.toml").catalog_path).to_pandas()
     catalog = catalog.set_index("source_id").loc[judged.truth.object_id]
     p = catalog["p_member"].to_numpy(float)
     llr = catalog["llr_redshift"].to_numpy(float)
@@ -370,12 +376,27 @@ def test_no_default_forecast_holds_a_redshift(finished, tmp_path):
     np.testing.assert_allclose(judged.p["p_member without redshift"][sound], less[sound], rtol=2e-3)
     # With them it is perfect, and that says nothing: so it is said.
     asked = evaluate(
-        folder / "out-circular", truth, tmp_path / "judged", p_names=("p_member",), by=(),
+        out, truth, tmp_path / "judged", p_names=("p_member",), by=(),
         say=lines.append,
     )  # fmt: skip
     assert asked.results.measured[0].figures["p_member"]["auc"].value > 0.99
     assert f"p_member holds the redshifts of {n} of {n} objects: judging it" in "\n".join(lines)
     assert done.results.measured[0].figures["p_member without redshift"]["auc"].value < 0.9
+
+
+def test_a_posterior_that_is_not_what_its_file_says_is_not_judged(circular, tmp_path):
+    """Then its redshifts can't be taken out of it."""
+    out, truth = circular
+    path = tmp_path / "changed.parquet"
+    table = pq.read_table(read_run(out / "run.toml").catalog_path)
+    place = table.column_names.index("p_member")
+    field = table.schema.field(place)
+    changed = pa.array(np.clip(table["p_member"].to_numpy() * 0.9, 0, 1).astype(np.float32))
+    pq.write_table(table.set_column(place, field, changed), path)
+    lines = []
+    done = evaluate(path, truth, tmp_path / "judged", by=(), say=lines.append)
+    assert list(done.results.judged.p) == ["p_image"]
+    assert "p_member is not judged: it may hold the redshifts of" in "\n".join(lines)
 
 
 def test_an_evaluation_is_replaced_whole(finished, tmp_path):
@@ -404,6 +425,29 @@ def write_half(folder):
         raise OSError("full")
 
 
+@pytest.mark.parametrize("name", ["truth.parquet", "evaluation.html", "errors.png"])
+def test_files_that_are_no_evaluation_s_are_not_written_over(finished, tmp_path, name):
+    folder, _ = finished
+    (tmp_path / name).write_text("mine")
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    with pytest.raises(ConfigError, match=rf"has a file {name} that is not known to be an"):
+        evaluate(folder / "judged" / "objects.parquet", truth, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_an_input_is_not_written_over_by_any_name(finished, tmp_path):
+    """Not even in the folder of an evaluation, or by a link."""
+    folder, _ = finished
+    shutil.copytree(folder / "judged", tmp_path / "judged")
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "judged" / "objects.parquet")
+    truth = read_truth_file(folder / "truth.csv", {}, ())
+    before = (tmp_path / "judged" / "objects.parquet").read_bytes()
+    with pytest.raises(ConfigError, match=r"would write over .*link\.parquet, which is read"):
+        evaluate(tmp_path / "link.parquet", truth, tmp_path / "judged")
+    assert (tmp_path / "judged" / "objects.parquet").read_bytes() == before
+
+
 def test_what_fails_midway_leaves_a_former_evaluation_as_it_was(tmp_path):
     (tmp_path / "evaluation.html").write_text("old")
     (tmp_path / "errors.png").write_text("old")
@@ -412,11 +456,6 @@ def test_what_fails_midway_leaves_a_former_evaluation_as_it_was(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
         ("evaluation.html", "errors.png"), "old"
     )
-    # Where there was no evaluation, a picture of such a name is somebody else's.
-    (tmp_path / "evaluation.html").unlink()
-    with replaced_folder(tmp_path) as new:
-        (new / "evaluation.html").write_text("new")
-    assert (tmp_path / "errors.png").read_text() == "old"
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,8 @@ def test_fifths_are_equal_parts_in_the_order_of_the_claims():
     assert [fifth.largest_err for fifth in found] == known[:, -1].tolist()
     wrong = ((p >= 0.5) != is_member)[3:][np.argsort(p_err[3:])].reshape(5, 100).mean(axis=1)
     assert [fifth.wrong.value for fifth in found] == pytest.approx(wrong.tolist())
+    unsure = np.minimum(p, 1 - p)[3:][np.argsort(p_err[3:])].reshape(5, 100).mean(axis=1)
+    assert [fifth.expected for fifth in found] == pytest.approx(unsure.tolist())
     # The interval is that of a binomial, a little wider as the number drawn varies.
     half = 1.96 * np.sqrt(wrong * (1 - wrong) / 100)
     widths = np.array([fifth.wrong.high - fifth.wrong.low for fifth in found]) / 2

@@ -169,6 +169,26 @@ def test_photometry_is_that_of_the_truth_and_then_of_the_scores(folder):
     np.testing.assert_allclose(truth.delta_rs[:2], [1.33, 1.9] - PERSEUS_GZ.color([16.0, 17.0]))
 
 
+def test_a_table_of_redder_colors_is_brought_to_the_red_sequence(folder):
+    text = (folder / "truth.toml").read_text()
+    (folder / "truth.toml").write_text(
+        text.replace('"spectra.csv"', '"spectra.csv"\ncolor_offset = 0.1')
+    )
+    found, _ = judged(folder)
+    expected = np.array([1.33, 1.9]) - 0.1 - PERSEUS_GZ.color([16.0, 17.0])
+    np.testing.assert_allclose(found.truth.delta_rs[:2], expected)
+
+
+def test_sizes_may_be_large_and_what_is_written_in_nines_is_unknown(folder):
+    text = (folder / "spectra.csv").read_text()
+    (folder / "spectra.csv").write_text(
+        text.replace("1.1\n", "150.0\n").replace("0.8\n", "-99.99\n")
+    )
+    found, _ = judged(folder)
+    assert found.truth.photometry["g-r"][1] == 150
+    assert np.isnan(found.truth.photometry["g-r"][0])
+
+
 def test_sets_of_objects_are_what_their_names_say(folder):
     found, file = judged(folder)
     sets = {(g.by, g.name): np.flatnonzero(g.rows).tolist() for g in groups(found, file, KINDS)}

@@ -21,7 +21,7 @@ from survey_classifier.membership.weighing import Weighing
 from survey_classifier.model.checkpoint import read_card
 from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.run.classify import classify
-from survey_classifier.run.config import read_run
+from survey_classifier.run.config import TruthSettings, read_run
 from survey_classifier.run.purity import purity
 from survey_classifier.run.reweigh import Changes, reweigh
 from survey_classifier.run.reweigh_table import read_mapping, reweigh_table
@@ -372,6 +372,29 @@ def test_purity_of_a_cut_by_groups_sums_to_the_whole(catalog):
     rows = (np.floor(columns["r0"]) == 15) & (columns["color_region"] == "red_sequence")
     assert bright.selection.n == np.isfinite(columns["p_member"][rows]).sum()
     assert {cell.magnitude for cell in cells} >= {"unknown"}
+
+
+def test_what_is_known_of_the_truth_is_said(catalog, tmp_path):
+    columns = read_columns(catalog, ["source_id", "p_member", "llr_redshift"])
+    known = np.isfinite(columns["p_member"])
+    inside, outside = columns["source_id"][known][:7], columns["source_id"][~known][:2]
+    n_redshift = int(np.isfinite(columns["llr_redshift"][known][:7]).sum())
+    path = tmp_path / "truth.csv"
+    rows = [f"{name},{label}" for name, label in zip(inside, "1010100", strict=True)]
+    rows += [f"{name},1" for name in outside] + ["nobody,1", "blank,", "marked,-1"]
+    path.write_text("\n".join(["id,label", *rows]) + "\n")
+    truth = Truth.of_table(path, TruthSettings(path=str(path), id="id", member="1"))
+    table = purity(catalog, 0.5, (), truth)
+    assert table.groups[0].measured.n_members == 3
+    assert table.notes[0] == (
+        "10 sources of known class = 7 compared + 2 without a p_member + 1 not there"
+    )
+    assert len(table.notes) == 1 + (n_redshift > 0)
+    assert all(f"the redshifts of {n_redshift} of these" in note for note in table.notes[1:])
+    path.write_text("id,label\nnobody,1\n")
+    truth = Truth.of_table(path, TruthSettings(path=str(path), id="id", member="1"))
+    with pytest.raises(SourcesError, match="none of the 1 source of known class has a p_member"):
+        purity(catalog, 0.5, (), truth)
 
 
 def test_purity_beside_a_truth_and_in_every_format(catalog, tmp_path):

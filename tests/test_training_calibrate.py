@@ -129,6 +129,23 @@ def test_objects_without_score_color_or_magnitude_are_taken_along():
     np.testing.assert_array_equal(found["image+color"][no_color], found["image"][no_color])
 
 
+def test_scores_of_one_fold_are_refused():
+    """Nothing would be held out, and noise would seem to tell members."""
+    sample, *_ = simulated(7, 300)
+    one = replace(sample, fold=np.zeros(300, dtype=int))
+    for work in (lambda: fit_evidence(one, NODES, StarEvidence()), lambda: held_out(one, NODES)):
+        with pytest.raises(SourcesError, match="all scores are of one fold"):
+            work()
+
+
+def test_intervals_are_as_wide_as_chance_makes_them():
+    rng = np.random.default_rng(9)
+    p = rng.random(400)
+    is_member = rng.random(400) < p
+    value, low, high = figures(p, is_member)["accuracy"]
+    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(value * (1 - value) / 400), rel=0.15)
+
+
 def test_too_few_objects_are_said():
     sample, *_ = simulated(6, 40)
     with pytest.raises(SourcesError, match="30 are needed"):
@@ -264,7 +281,7 @@ def test_the_joint_is_honest_on_unseen_sky(made):
             assert row["low"] - 0.01 <= row["claimed"] <= row["high"] + 0.01
 
 
-def test_the_joint_beats_photometry_on_unseen_sky(made):
+def test_the_joint_beats_image_and_color_alone_out_of_fold(made):
     for name in ("all", "catalog"):
         found = made.metrics[name]
         # The lower end of the joint is above what each says alone.

@@ -6,6 +6,7 @@ from scipy import special, stats
 from scipy.interpolate import interp1d
 
 from survey_classifier.errors import SourcesError
+from survey_classifier.membership.evidence_model import MAX_WEIGHT
 from survey_classifier.membership.skill import calibration_error
 from survey_classifier.training.judging import PURITY_CUTS, figures
 from survey_classifier.training.weighing import fit_share, fit_weights, nodal_weights
@@ -142,3 +143,14 @@ def test_figures_show_overconfidence():
 def test_a_cut_that_nothing_passes_has_no_purity():
     found = figures(np.full(20, 0.1), np.arange(20) < 2)
     assert found["purity"] == [{"cut": cut, "n": 0} for cut in PURITY_CUTS]
+
+
+def test_no_weight_is_above_its_bound():
+    """Of scores that are far too unsure a fit wants more than an evidence file may say."""
+    rng = np.random.default_rng(3)
+    llrs = rng.normal(0, 2, (2, 4000))
+    is_member = rng.random(4000) < special.expit(llrs.sum(axis=0))
+    weights, error = fit_weights(llrs * [[0.2], [1]], is_member, np.zeros(4000))
+    assert weights[0] == MAX_WEIGHT
+    assert weights[1] == pytest.approx(1, abs=0.15)
+    assert np.isfinite(error).all()

@@ -181,6 +181,8 @@ def purity(
         _truth(truth, truth_columns),
     )
     _show(table)
+    for note in table.notes:
+        typer.echo(note)
     if out is not None:
         table.write(out)
         typer.echo(f"table: {out}")

@@ -19,13 +19,15 @@ from survey_classifier.membership.probability import expit, llr_image, logit
 from survey_classifier.membership.stars import StarEvidence
 from survey_classifier.settings import Settings, read_shipped
 
-__all__ = ["SUBSETS", "EvidenceModel", "ImageEvidence", "Weights"]
+__all__ = ["MAX_WEIGHT", "SUBSETS", "EvidenceModel", "ImageEvidence", "Weights"]
 
 Floats = npt.NDArray[np.float64]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 SUBSETS = ("image", "color", "image+color")
 """What a source may have of the pieces that are not independent."""
+MAX_WEIGHT = 2.0
+"""What counts more than twice what it says was never calibrated."""
 SHIPPED = Path(__file__).parent / "shipped" / "evidence"
 
 
@@ -86,8 +88,8 @@ class ImageEvidence(Settings):
 class Weights(Settings):
     """What image and color are worth where a source has just these: one of ``[weights]``."""
 
-    image: Annotated[float, Field(ge=0, le=2)] = 1.0
-    color: Annotated[float, Field(ge=0, le=2)] = 1.0
+    image: Annotated[float, Field(ge=0, le=MAX_WEIGHT)] = 1.0
+    color: Annotated[float, Field(ge=0, le=MAX_WEIGHT)] = 1.0
     offset: Annotated[float, Field(ge=-5, le=5)] = 0.0
     """Added to the log-odds."""
 

@@ -109,7 +109,8 @@ class TruthSettings(Settings):
     label: str = "label"
     """Column of the class."""
     member: str = "member"
-    """The value of the class column that means member; others mean nonmember."""
+    """The value of the class column that means member; an empty one and -1 mean that it is unknown,
+    others nonmember."""
     simulated: bool = False
     """Whether this is a simulation's truth: the report then says so beside every figure."""
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 __all__ = [
     "Html",
@@ -18,6 +19,7 @@ __all__ = [
     "facts",
     "figure",
     "heading",
+    "is_page_of_ours",
     "join",
     "note",
     "page",
@@ -35,6 +37,9 @@ class Html:
 
 Cell = str | int | float | Html
 
+_GENERATOR = '<meta name="generator" content="survey_classifier">'
+_HEAD_CHARACTERS = 1000
+"""A page's title stands within."""
 _STYLE = """
 :root { --ink: #1f2933; --grey: #616e7c; --line: #e4e7eb; --blue: #0b5394; --soft: #f5f7fa; }
 * { box-sizing: border-box; }
@@ -82,9 +87,27 @@ def page(title: str, body: Html) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"{_GENERATOR}\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{body.text}\n</main>\n</body>\n</html>\n"
     )
+
+
+def is_page_of_ours(path: Path, title: str) -> bool:
+    """Say whether a file is a page that `page` made.
+
+    Parameters
+    ----------
+    path
+        Of a file that need not be there.
+    title
+        How the page's title begins.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(_HEAD_CHARACTERS)
+    except OSError:
+        return False  # what can't be read is not known to be ours
+    return f"{_GENERATOR}\n<title>{escape(title)}" in head
 
 
 def join(pieces: Iterable[Html]) -> Html:

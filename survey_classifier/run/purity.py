@@ -24,6 +24,7 @@ from survey_classifier.run.reweigh import catalog_of
 from survey_classifier.run.truth import Truth
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.wider import table_columns
+from survey_classifier.words import counted
 
 __all__ = ["GROUPINGS", "Group", "PurityTable", "purity"]
 
@@ -34,6 +35,7 @@ UNKNOWN = "unknown"
 ALL = "all"
 NO_MAGNITUDE = 999
 """Sorts after all that there are."""
+_REDSHIFT = "llr_redshift"
 _MAGNITUDES = ("r0", "mag_r")
 _SUFFIXES = (".csv", ".md", ".parquet")
 
@@ -57,6 +59,8 @@ class PurityTable:
     groups: tuple[Group, ...]
     n_unclassified: int
     """Sources without a probability, which no figure holds."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the comparison with a truth."""
 
     @property
     def rows(self) -> list[dict[str, str | float]]:
@@ -110,7 +114,8 @@ def purity(
     Raises
     ------
     InputError
-        If there is no such catalog, a column is missing, or there is no such grouping.
+        If there is no such catalog, a column is missing, there is no such grouping, or the truth
+        names no source that has a ``p_member``.
     """
     for name in by:
         if name not in GROUPINGS:
@@ -127,7 +132,30 @@ def purity(
         for magnitude, region in cells:
             rows = (found.magnitude == magnitude) & (found.region == region)
             groups.append(found.group(*found.names(magnitude, region, by), rows, cut))
-    return PurityTable(cut, tuple(groups), int((~known).sum()))
+    notes = () if truth is None else tuple(_notes(found, truth, path))
+    return PurityTable(cut, tuple(groups), int((~known).sum()), notes)
+
+
+def _notes(found: "_Sources", truth: Truth, path: Path) -> Iterator[str]:
+    """Yield what is to be known of a comparison; raise if nothing is compared."""
+    told = found.member >= 0
+    compared = told & np.isfinite(found.p)
+    n = len(truth.members)
+    if not compared.any():
+        raise SourcesError(
+            f"none of the {counted(n, 'source')} of known class has a p_member in {path}, of which "
+            f"{int(told.sum())} are there; see that --truth-columns names the same source_id"
+        )
+    yield (
+        f"{counted(n, 'source')} of known class = {int(compared.sum())} compared + "
+        f"{int((told & ~compared).sum())} without a p_member + {n - int(told.sum())} not there"
+    )
+    n_redshift = int((compared & found.has_redshift).sum())
+    if n_redshift:
+        yield (
+            f"p_member holds the redshifts of {n_redshift} of these: where their classes are those "
+            "of spectra that is circular; reweigh --without redshift first"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +169,8 @@ class _Sources:
     """Place in ``regions``; all 0 if groups are not by region."""
     member: npt.NDArray[np.int16]
     """1 member, 0 not, -1 unknown."""
+    has_redshift: npt.NDArray[np.bool_]
+    """Whether ``p_member`` holds one, as far as there is a truth and the table tells."""
     regions: tuple[str, ...]
     has_truth: bool
 
@@ -151,6 +181,8 @@ class _Sources:
         names = column_names(path) if is_parquet else table_columns(path)
         r0 = next((name for name in _MAGNITUDES if name in names), None)
         wanted = ["p_member"] + (["source_id"] if truth is not None else [])
+        has_redshift = truth is not None and _REDSHIFT in names
+        wanted += [_REDSHIFT] if has_redshift else []
         wanted += ["color_region"] if "region" in by else []
         if "magnitude" in by and r0 is None:
             raise SourcesError(f"{path} has no column r0 or mag_r: leave out --by magnitude")
@@ -168,13 +200,14 @@ class _Sources:
             magnitude = _whole_magnitudes(columns[str(r0)]) if "magnitude" in by else none
             region = _coded(columns["color_region"], regions) if "region" in by else none
             member = none if truth is None else _labels(columns["source_id"], truth)
-            parts.append((p, magnitude, region, member))
+            held = np.isfinite(columns[_REDSHIFT]) if has_redshift else none > 0
+            parts.append((p, magnitude, region, member, held))
         if not parts:
             raise RunError(f"{path} has no rows: nothing can be selected")
-        p, magnitude, region, member = (
+        p, magnitude, region, member, held = (
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
-        return cls(p, magnitude, region, member, tuple(regions), truth is not None)
+        return cls(p, magnitude, region, member, held, tuple(regions), truth is not None)
 
     def names(self, magnitude: int, region: int, by: Sequence[str]) -> tuple[str, str]:
         """Return what a bin is called."""

@@ -26,13 +26,16 @@ from survey_classifier.sources.formats import read_table
 
 __all__ = ["Comparison", "Truth"]
 
+UNKNOWN_LABELS = {"", "-1"}
+"""Labels of objects whose class nobody knows, by custom."""
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
     """Which sources are members."""
 
     members: Mapping[str, bool]
-    """Source identifier to whether it is a member; sources without a label are left out."""
+    """Source identifier to whether it is a member; sources of unknown class are left out."""
 
     @classmethod
     def read(cls, config: RunConfig) -> Self | None:
@@ -78,7 +81,9 @@ class Truth:
                 f"it holds {found}: correct truth.label or truth.member"
             )
         pairs = zip(ids, labels, strict=True)
-        return cls({name: label == settings.member for name, label in pairs if label})
+        unknown = UNKNOWN_LABELS - {settings.member}
+        known = {name: label for name, label in pairs if label not in unknown}
+        return cls({name: label == settings.member for name, label in known.items()})
 
     def compare(
         self, source_ids: npt.NDArray[np.object_], p_member: npt.NDArray[np.floating]

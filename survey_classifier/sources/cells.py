@@ -21,6 +21,8 @@ __all__ = ["RawTable"]
 
 MARK = 90.0
 """From here on a number is a mark of a missing one."""
+_NINES = [float("9" * n + "." + "9" * m) for n in (2, 3, 4, 5) for m in range(1, 5)]
+_NINES += [float("9" * n) for n in (2, 3, 4, 5)]
 _MISSING = r"(?i)^(?:|--?|n/?a|-?nan|none|null)$"
 # Stricter than float(): no digit separators, ASCII digits only.
 _NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity))$"
@@ -78,6 +80,14 @@ class RawTable:
         """
         values = self.numbers(name)
         return np.where(np.abs(values) < MARK, values, np.nan)
+
+    def without_nines(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column of sizes, shapes or anything, NaN where it marks a missing value.
+
+        Such may well be 100, so a mark is only what is written in nines: 99, 99.99, -999 and so on.
+        """
+        values = self.numbers(name)
+        return np.where(np.isin(np.abs(values), _NINES), np.nan, values)
 
     def angles_deg(self, name: str) -> npt.NDArray[np.float64]:
         """Return a column of angles in degrees, NaN where there is no value; shape (n,).

@@ -14,7 +14,7 @@ import tomli_w
 
 from survey_classifier.errors import RunError
 from survey_classifier.files import write_text
-from survey_classifier.membership.evidence_model import EvidenceModel
+from survey_classifier.membership.evidence_model import MAX_WEIGHT, EvidenceModel
 from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.red_sequence import RedSequence
 from survey_classifier.model.checkpoint import file_digest
@@ -76,6 +76,9 @@ def calibrate(recipe_path: Path, say: Say | None = None) -> Path:
     worth = fit.model.weights["image+color"]
     say(f"image and color together: weights {worth.image:.2f} +- {fit.weight_err['image']:.2f} "
         f"and {worth.color:.2f} +- {fit.weight_err['color']:.2f}")  # fmt: skip
+    if MAX_WEIGHT in (worth.image, worth.color):
+        say(f"a weight is at its bound of {MAX_WEIGHT:g}: scores or color errors are far too "
+            "unsure; see that the scores are calibrated")  # fmt: skip
     metrics = judge(sample, recipe)
     for line in _summary(metrics):
         say(line)

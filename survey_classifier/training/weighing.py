@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from survey_classifier.errors import SourcesError
+from survey_classifier.membership.evidence_model import MAX_WEIGHT
 from survey_classifier.membership.probability import expit
 
 __all__ = ["fit_share", "fit_weights", "nodal_weights"]
@@ -102,9 +103,9 @@ def fit_weights(llrs: Floats, is_member: Bools, prior_log_odds: Floats) -> tuple
     """Return the weights under which evidence together is worth most, and their errors.
 
     Maximum of the likelihood of the labels under logit p = prior + w . llr. Before any object is
-    seen weights are normal about 1, so few objects give nearly 1; none is negative. A constant
-    is not fitted: on held-out members of Perseus it made the log loss worse, 0.114 instead of
-    0.113, since the many faint objects set it for the bright ones.
+    seen weights are normal about 1, so few objects give nearly 1; none is below 0 or above
+    `MAX_WEIGHT`. A constant is not fitted: on held-out members of Perseus it made the log loss
+    worse, 0.114 instead of 0.113, since the many faint objects set it for the bright ones.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ def fit_weights(llrs: Floats, is_member: Bools, prior_log_odds: Floats) -> tuple
         value += precision * ((weights - 1) ** 2).sum() / 2
         return float(value), llrs @ (expit(at) - truth) + precision * (weights - 1)
 
-    start, bounds = np.ones(len(llrs)), [(0.0, None)] * len(llrs)
+    start, bounds = np.ones(len(llrs)), [(0.0, MAX_WEIGHT)] * len(llrs)
     weights: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     p = expit(prior_log_odds + weights @ llrs)
     curvature = (llrs * (p * (1 - p))) @ llrs.T + precision * np.eye(len(llrs))

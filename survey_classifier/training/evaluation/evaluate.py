@@ -95,7 +95,7 @@ def evaluate(
     ------
     ConfigError
         If a kind or the red sequence is not known, the folder is none of a run, the seed is
-        negative, or ``out`` can't be a folder.
+        negative, or ``out`` can't be a folder or has files that are no evaluation's.
     SourcesError
         If a table or thumbnail can't be used, or truth and scores share no objects.
     MosaicError
@@ -104,7 +104,8 @@ def evaluate(
         If the results can't be written.
     """
     say = say or (lambda _: None)
-    _check(out, by, seed)
+    named = [path for path in (scores, *against) if path.is_file()]
+    _check(out, [*named, *(truth.path(data.table) for data in truth.data)], by, seed)
     own = {data.columns.id for data in truth.data}
     tables = _tables([scores, *against], Wanted(id_name, p_names, sorted(own)))
     pixels = Pixels.of(truth, tables[0].run)
@@ -121,9 +122,9 @@ def evaluate(
     return Evaluation(results, page)
 
 
-def _check(out: Path, by: Sequence[str], seed: int) -> None:
+def _check(out: Path, inputs: Sequence[Path], by: Sequence[str], seed: int) -> None:
     """Refuse what can't be done before any work is."""
-    check_folder(out)
+    check_folder(out, inputs)
     check_kinds(by)
     if seed < 0:
         raise ConfigError(f"--seed is {seed}; give 0 or more")

@@ -1,21 +1,25 @@
 """The folder of an evaluation: it appears whole, and holds no picture of a former one.
 
-Owns which files are an evaluation's, and their replacement. Does not own their content
-(``evaluate``).
+Owns which files are an evaluation's, that nobody else's are harmed, and their replacement. Does
+not own their content (``evaluate``).
 """
 
+import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from survey_classifier.errors import ConfigError
+from survey_classifier.run.page import is_page_of_ours
 
-__all__ = ["PAGE", "check_folder", "replaced_folder"]
+__all__ = ["PAGE", "TITLE", "check_folder", "replaced_folder"]
 
 PAGE = "evaluation.html"
+TITLE = "evaluation of "
+"""Begin of the page's title."""
 TABLES = ("measures", "compared", "confusion", "curves", "reliability", "objects", "truth",
           "errors", "error-fifths")  # fmt: skip
 PICTURES = ("curves", "reliability", "confusion", "by-magnitude", "color-pairs", "errors",
@@ -29,19 +33,23 @@ OURS = {
 """Files that an evaluation may have; not each has all."""
 
 
-def check_folder(out: Path) -> None:
+def check_folder(out: Path, inputs: Iterable[Path]) -> None:
     """Refuse a folder that cannot be made or written to, and leave nothing there.
 
     Parameters
     ----------
     out
         The folder of an evaluation.
+    inputs
+        Files that are read.
 
     Raises
     ------
     ConfigError
-        If it is none, or may not be written to.
+        If it is none, may not be written to, or has files of an evaluation's names that are
+        inputs or no evaluation's.
     """
+    _require_nobodys(out, inputs)
     made = [path for path in (out, *out.parents) if not path.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -56,6 +64,23 @@ def check_folder(out: Path) -> None:
                 path.rmdir()
 
 
+def _require_nobodys(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise if something would be written over that is no former evaluation."""
+    there = sorted(name for name in OURS if os.path.lexists(out / name))
+    read = [path for path in inputs if path.exists()]
+    for name in there:
+        for path in read:
+            if (out / name).exists() and path.samefile(out / name):
+                raise ConfigError(
+                    f"--out {out} would write over {path}, which is read; choose another folder"
+                )
+    if there and not is_page_of_ours(out / PAGE, TITLE):
+        raise ConfigError(
+            f"--out {out} has a file {there[0]} that is not known to be an evaluation's; choose "
+            "another folder, or move the file away"
+        )
+
+
 @contextmanager
 def replaced_folder(out: Path) -> Iterator[Path]:
     """Write an evaluation beside a former one; it takes its place when the block ends well.
@@ -65,7 +90,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     Parameters
     ----------
     out
-        The folder; it is made.
+        The folder, as `check_folder` lets pass; it is made.
 
     Yields
     ------
@@ -83,8 +108,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     try:
         yield new
         names = {path.name for path in new.iterdir()}
-        # Without a page what has such a name is not known to be an evaluation's.
-        for name in OURS - names if (out / PAGE).exists() else ():
+        for name in OURS - names:
             (out / name).unlink(missing_ok=True)
         # The page comes last: where it is, there is all that it tells of.
         for name in sorted(names, key=lambda name: name == PAGE):

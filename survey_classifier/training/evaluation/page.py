@@ -12,6 +12,7 @@ import numpy as np
 from survey_classifier.run import page as html
 from survey_classifier.run.page import Html
 from survey_classifier.training.evaluation.baselines import BASELINES
+from survey_classifier.training.evaluation.folder import TITLE
 from survey_classifier.training.evaluation.forms import N_BINS, THRESHOLD
 from survey_classifier.training.evaluation.galleries import Gallery
 from survey_classifier.training.evaluation.resampling import N_RESAMPLES, Figure
@@ -82,7 +83,7 @@ def evaluation_page(results: Results, setting: Setting, pictures: Pictures) -> s
             html.section("What was judged", *_judged(results, setting)),
         ]
     )
-    return html.page(f"evaluation of {results.first}", body)
+    return html.page(f"{TITLE}{results.first}", body)
 
 
 def _verdict(results: Results, setting: Setting) -> Iterator[Html]:

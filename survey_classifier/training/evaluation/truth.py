@@ -5,7 +5,7 @@ Owns which row of which table enters, and with what. Does not own table formats
 (``judged``).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -139,7 +139,7 @@ def _read(file: TruthFile, number: int, sequence: RedSequence) -> tuple[Truth, T
         if columns.color_err is None
         else table.numbers(columns.color_err),
         thumb if columns.thumb is None else table.text(columns.thumb),
-        {name: _sum(table, parts) for name, parts in data.photometry.items()},
+        {name: _sum(parts, table.without_nines) for name, parts in data.photometry.items()},
     )
     is_known = _known_labels(label, file.labels, data.table)
     lost = is_known & ~(np.isfinite(everything.ra_deg) & np.isfinite(everything.dec_deg))
@@ -170,13 +170,13 @@ def _delta(table: RawTable, data: TruthTable, sequence: RedSequence, mag: Floats
     """Return the distance from the red sequence, NaN where it is not known."""
     if not data.columns.color:
         return np.full(len(table), np.nan)
-    return sequence.delta(_sum(table, data.columns.color) - data.color_offset, mag)
+    return sequence.delta(_sum(data.columns.color, table.unmarked) - data.color_offset, mag)
 
 
-def _sum(table: RawTable, parts: Iterable[str] | Mapping[str, float]) -> Floats:
+def _sum(parts: Iterable[str] | Mapping[str, float], read: Callable[[str], Floats]) -> Floats:
     """Return the sum of columns, each multiplied by its factor where it has one."""
     factors = parts if isinstance(parts, Mapping) else dict.fromkeys(parts, 1.0)
-    return np.sum([factor * table.unmarked(name) for name, factor in factors.items()], axis=0)
+    return np.sum([factor * read(name) for name, factor in factors.items()], axis=0)
 
 
 def _known_labels(label: npt.NDArray[np.object_], labels: TruthSettings, where: str) -> Bools:

@@ -14,9 +14,11 @@ from PIL import Image
 
 from survey_classifier.errors import ConfigError, SourcesError
 from survey_classifier.model.card import DataDigest
+from survey_classifier.stamps import Stamps
+from survey_classifier.training.blocks import fates
 from survey_classifier.training.dataset import TrainingSet, load_training_set
 from survey_classifier.training.labels import read_labels
-from survey_classifier.training.recipes import Recipe, read_recipe
+from survey_classifier.training.recipes import DataSettings, Recipe, read_recipe
 from survey_classifier.training.roll import Roll
 from tests.labeled_field import N_OBJECT, RECIPE, make_field, write_table
 
@@ -141,6 +143,31 @@ source_px = [30, 30]
         "t.csv: 6 rows = 2 used + 1 without a thumbnail + 1 without data + 1 flat + 1 red"
     )
     assert data.labels.object_id.tolist() == ["whole", "other"]
+
+
+@pytest.mark.parametrize("rim_px", [0, 1, 7, 40])
+def test_what_is_red_is_told_by_what_the_network_sees(rim_px: int) -> None:
+    """Not by the rim for turning and shifting, which is wider for a coarser network."""
+    rng = np.random.default_rng(2)
+    red, blue = np.array([200.0, 90, 80]), np.array([60.0, 70, 190])
+    inner = np.concatenate([np.tile(red, (31, 60, 1)), np.tile(blue, (29, 60, 1))])
+    images = [np.moveaxis(one, -1, 0) for one in (inner, inner[:, :, ::-1])]
+    pad = [(0, 0), (rim_px, rim_px), (rim_px, rim_px)]
+    flux = np.stack([np.pad(one, pad, constant_values=130) for one in images])
+    flux += rng.uniform(0, 3, flux.shape)
+    size = flux.shape[-1]
+    fields = np.zeros((2, 2)), np.ones(2), np.zeros(2, np.uint8), np.zeros(2, bool)
+    stamps = Stamps(("i", "r", "g"), flux.astype(np.float32), *fields, np.zeros((2, 8)), 0.1)
+    data = DataSettings.model_validate(
+        {
+            "table": "t.csv",
+            "store": "s.zarr",
+            "drop_red": True,
+            "columns": {"id": "id", "ra": "ra", "dec": "dec", "label": "label"},
+        }
+    )
+    assert size == 60 + 2 * rim_px
+    assert fates(stamps, data, 6.0).tolist() == ["red", ""]
 
 
 @pytest.mark.parametrize(

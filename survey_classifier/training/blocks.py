@@ -139,7 +139,7 @@ def _margin_px(recipe: Recipe, card: ModelCard, scale_arcsec: float) -> int:
     return math.ceil((1 + recipe.fit.jitter_px) * card.scale_arcsec / scale_arcsec)
 
 
-def fates(stamps: Stamps, data: DataSettings) -> npt.NDArray[np.object_]:
+def fates(stamps: Stamps, data: DataSettings, stamp_arcsec: float) -> npt.NDArray[np.object_]:
     """Return why objects have no pixels that the recipe wants, '' where they have.
 
     Parameters
@@ -148,6 +148,9 @@ def fates(stamps: Stamps, data: DataSettings) -> npt.NDArray[np.object_]:
         Of the objects.
     data
         Says what is wanted.
+    stamp_arcsec
+        Side of what the network sees of the stamps: their rims, which are for turning and
+        shifting, do not say what is red.
 
     Returns
     -------
@@ -158,7 +161,10 @@ def fates(stamps: Stamps, data: DataSettings) -> npt.NDArray[np.object_]:
     fate = np.full(len(stamps), "", dtype=object)
     # What is decided last holds.
     if data.drop_red:
-        fate[mostly_red(stamps.flux)] = RED
+        size = stamps.flux.shape[-1]
+        seen_px = min(round(stamp_arcsec / stamps.scale_arcsec), size)
+        seen = slice(size // 2 - seen_px // 2, size // 2 - seen_px // 2 + seen_px)
+        fate[mostly_red(stamps.flux[:, :, seen, seen])] = RED
     fate[stamps.is_flat] = FLAT
     fate[~stamps.center_valid] = BAD_PIXELS
     fate[has_none] = NO_DATA

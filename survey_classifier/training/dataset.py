@@ -166,7 +166,7 @@ def _read_part(
     if not len(labels):
         raise SourcesError(f"no object is left, {roll.line}; {roll.remedy}")
     stamps, pixels = cut_block(recipe, data, card, labels)
-    fate = fates(stamps, data)
+    fate = fates(stamps, data, card.stamp_arcsec)
     for reason in dict.fromkeys(fate.tolist()):
         roll = roll.without(reason, int((fate == reason).sum())) if reason else roll
     usable = np.flatnonzero(fate == "")

@@ -22,7 +22,7 @@ from survey_classifier.model.checkpoint import read_card
 from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.run.classify import classify
 from survey_classifier.run.config import TruthSettings, read_run
-from survey_classifier.run.purity import purity
+from survey_classifier.run.purity import check_table, purity
 from survey_classifier.run.reweigh import Changes, reweigh
 from survey_classifier.run.reweigh_table import read_mapping, reweigh_table
 from survey_classifier.run.truth import Truth
@@ -395,6 +395,21 @@ def test_what_is_known_of_the_truth_is_said(catalog, tmp_path):
     truth = Truth.of_table(path, TruthSettings(path=str(path), id="id", member="1"))
     with pytest.raises(SourcesError, match="none of the 1 source of known class has a p_member"):
         purity(catalog, 0.5, (), truth)
+
+
+def test_purity_does_not_write_over_what_it_reads(catalog, tmp_path, call):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("source_id,label\n1,member\n")
+    link = tmp_path / "link.parquet"
+    link.symlink_to(catalog)
+    before = catalog.read_bytes()
+    for out in (catalog, link, truth):
+        with pytest.raises(ConfigError, match="which is read; give another name"):
+            check_table(out, catalog, truth)
+    code, _, said = call("purity", catalog, "--cut", "0.5", "--out", link)
+    assert code == 2
+    assert "which is read; give another name" in said
+    assert catalog.read_bytes() == before
 
 
 def test_purity_beside_a_truth_and_in_every_format(catalog, tmp_path):

@@ -129,15 +129,6 @@ def test_objects_without_score_color_or_magnitude_are_taken_along():
     np.testing.assert_array_equal(found["image+color"][no_color], found["image"][no_color])
 
 
-def test_scores_of_one_fold_are_refused():
-    """Nothing would be held out, and noise would seem to tell members."""
-    sample, *_ = simulated(7, 300)
-    one = replace(sample, fold=np.zeros(300, dtype=int))
-    for work in (lambda: fit_evidence(one, NODES, StarEvidence()), lambda: held_out(one, NODES)):
-        with pytest.raises(SourcesError, match="all scores are of one fold"):
-            work()
-
-
 def test_intervals_are_as_wide_as_chance_makes_them():
     rng = np.random.default_rng(9)
     p = rng.random(400)

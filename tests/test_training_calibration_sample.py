@@ -148,3 +148,30 @@ def test_a_wrong_recipe_is_refused_in_a_line(write, old, new, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read_calibration_recipe(write(**{"recipe.toml": RECIPE.replace(old, new)}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (SCORES.replace(",1,", ",0,"), r"all scores of .*scores\.csv are of one fold"),
+        (
+            "id,fold,seen,p_member\n10,0,no,0.9\nb,0,yes,0.2\nc,1,yes,0.7\nx,1,yes,0.1\n",
+            r"2 of the 3 labeled objects of .*scores\.csv had been seen .*'seen'",
+        ),
+        (
+            "id,fold,p_member\n10,0,\nb,0,\nc,1,\n",
+            "no labeled object has a score in",
+        ),
+        ("id,fold,p_member\n10,0,0.9\nc,1,0.7\n", "hold no other galaxy with a score"),
+        ("id,fold,p_member\nb,0,0.9\n12,1,0.7\n", "hold no member with a score"),
+    ],
+)
+def test_scores_that_nothing_can_be_judged_by_are_refused(write, scores, message):
+    with pytest.raises(SourcesError, match=message):
+        load_calibration_sample(read_calibration_recipe(write(**{"scores.csv": scores})))
+
+
+def test_scores_that_say_that_no_network_had_seen_them_are_taken(write):
+    scores = "id,fold,seen,p_member\n10,0,no,0.9\nb,0,no,0.2\nc,1,no,0.7\n"
+    sample = load_calibration_sample(read_calibration_recipe(write(**{"scores.csv": scores})))
+    assert np.isfinite(sample.p_image).sum() == 3

@@ -1,6 +1,7 @@
 """Searches of a few tiny trials: serial, resumed, and on Dask workers."""
 
 import csv
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -206,6 +207,22 @@ def _study(write, out=None):
     return optuna.load_study(
         study_name="tiny-search", storage=optuna.storages.JournalStorage(backend)
     )
+
+
+def test_a_line_that_was_not_written_whole_is_taken_off_the_journal(write):
+    """As a power failure leaves it: the search goes on, twice, and trains that trial again."""
+    path = write()
+    out = search(path).table.parent
+    journal, whole = out / "study.journal", (out / "study.journal").read_bytes()
+    for cut in (20, 1):
+        journal.write_bytes(whole[:-cut])
+        again = search(path)
+        assert [json.loads(line) for line in journal.read_bytes().splitlines()]
+        assert again.table.is_file()
+    lines = whole.splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:3], b'{"op_code": 4, "wor\n', *lines[3:]]))
+    with pytest.raises(RunError, match=r"line 4 of .*study\.journal can't be read; put the file"):
+        search(path)
 
 
 def test_the_same_seed_draws_the_same_trials(write, monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from survey_classifier.cli.terminal import app, bars
 
 if TYPE_CHECKING:
     from survey_classifier.membership.weighing import Weighing
-    from survey_classifier.run.purity import PurityTable
+    from survey_classifier.run.purity_table import PurityTable
     from survey_classifier.run.reweigh import Changes, Reweighed
     from survey_classifier.run.truth import Truth
 
@@ -172,8 +172,11 @@ def purity(
 
     Example: survey-classifier purity out/perseus-west --cut 0.8 --by magnitude,region
     """
+    from survey_classifier.run.purity import check_table
     from survey_classifier.run.purity import purity as run_purity
 
+    if out is not None:
+        check_table(out, where, *([] if truth is None else [truth]))
     table = run_purity(
         where,
         cut,

@@ -1,10 +1,9 @@
 """Purity and completeness of a cut in a catalog's ``p_member``, per magnitude and region.
 
-Owns the reading of the catalog, the groups, and the table of results. Does not own the figures
-(``membership.purity``).
+Owns the reading of the catalog and the groups. Does not own the figures (``membership.purity``) nor
+the table of results (``purity_table``).
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +11,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy.table import Table
 
 from survey_classifier.catalog.read import column_names
 from survey_classifier.catalog.rewrite import read_row_groups
 from survey_classifier.errors import ConfigError, RunError, SourcesError
-from survey_classifier.files import replacing
-from survey_classifier.membership.purity import Measured, Selection, measured, selection
+from survey_classifier.membership.purity import measured, selection
 from survey_classifier.problems import nearest_name
+from survey_classifier.run.purity_table import Group, PurityTable, require_suffix
 from survey_classifier.run.reweigh import catalog_of
 from survey_classifier.run.truth import Truth
 from survey_classifier.sources.formats import read_table
 from survey_classifier.sources.wider import table_columns
 from survey_classifier.words import counted
 
-__all__ = ["GROUPINGS", "Group", "PurityTable", "purity"]
+__all__ = ["GROUPINGS", "check_table", "purity"]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 
@@ -37,62 +35,29 @@ NO_MAGNITUDE = 999
 """Sorts after all that there are."""
 _REDSHIFT = "llr_redshift"
 _MAGNITUDES = ("r0", "mag_r")
-_SUFFIXES = (".csv", ".md", ".parquet")
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The sources of one bin of magnitude and region."""
+def check_table(path: Path, where: Path, *others: Path) -> None:
+    """Refuse a file that no table can be written to, before any work is done.
 
-    magnitude: str
-    region: str
-    selection: Selection
-    measured: Measured | None
-    """None without a truth."""
+    Parameters
+    ----------
+    path
+        The file.
+    where
+        As for `purity`.
+    others
+        What else is read.
 
-
-@dataclass(frozen=True, slots=True)
-class PurityTable:
-    """What a cut selects, group by group; the first group is all sources."""
-
-    cut: float
-    groups: tuple[Group, ...]
-    n_unclassified: int
-    """Sources without a probability, which no figure holds."""
-    notes: tuple[str, ...] = ()
-    """What is to be known of the comparison with a truth."""
-
-    @property
-    def rows(self) -> list[dict[str, str | float]]:
-        """The table, a row a group; unknown figures are NaN."""
-        return [_row(self.cut, group) for group in self.groups]
-
-    def write(self, path: Path) -> None:
-        """Write the table as CSV, Markdown or Parquet, by the suffix.
-
-        Raises
-        ------
-        ConfigError
-            If the suffix is another.
-        RunError
-            If the file cannot be written.
-        """
-        if path.suffix not in _SUFFIXES:
-            raise ConfigError(f"cannot write {path}: give a name in {', '.join(_SUFFIXES)}")
-        rows = self.rows
-        try:
-            with replacing(path) as temporary:
-                if path.suffix == ".parquet":
-                    Table(rows).write(temporary, format="parquet")
-                elif path.suffix == ".md":
-                    temporary.write_text("\n".join(_markdown(rows)) + "\n", encoding="utf-8")
-                else:
-                    with temporary.open("w", newline="", encoding="utf-8") as file:
-                        writer = csv.DictWriter(file, rows[0])
-                        writer.writeheader()
-                        writer.writerows(rows)
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {error}; choose another place") from error
+    Raises
+    ------
+    ConfigError
+        If the suffix is of no table, or the file is one that is read.
+    """
+    require_suffix(path)
+    for read in (catalog_of(where), *others):
+        if path.exists() and read.exists() and path.samefile(read):
+            raise ConfigError(f"cannot write {path}, which is read; give another name")
 
 
 def purity(
@@ -247,44 +212,3 @@ def _coded(texts: npt.NDArray[Any], codes: dict[str, int]) -> npt.NDArray[np.int
 def _labels(source_ids: npt.NDArray[Any], truth: Truth) -> npt.NDArray[np.int16]:
     label = (truth.members.get(str(name)) for name in source_ids)
     return np.array([-1 if known is None else int(known) for known in label], dtype=np.int16)
-
-
-def _row(cut: float, group: Group) -> dict[str, str | float]:
-    """Return a group as a row of the table."""
-    chosen = group.selection
-    row: dict[str, str | float] = {
-        "magnitude": group.magnitude,
-        "region": group.region,
-        "cut": cut,
-        "n": chosen.n,
-        "n_selected": chosen.n_selected,
-        "members": chosen.members,
-        "members_selected": chosen.members_selected,
-        "members_selected_err": chosen.members_err,
-        **_shares("", chosen),
-    }
-    if group.measured is None:
-        return row
-    seen = group.measured
-    counts = {"truth_n": seen.n, "truth_selected": seen.n_selected, "truth_members": seen.n_members}
-    return row | counts | _shares("truth_", seen)
-
-
-def _shares(prefix: str, figures: Selection | Measured) -> dict[str, float]:
-    return {
-        f"{prefix}purity": figures.purity,
-        f"{prefix}purity_low": figures.purity_interval[0],
-        f"{prefix}purity_high": figures.purity_interval[1],
-        f"{prefix}completeness": figures.completeness,
-        f"{prefix}completeness_low": figures.completeness_interval[0],
-        f"{prefix}completeness_high": figures.completeness_interval[1],
-    }
-
-
-def _markdown(rows: Sequence[Mapping[str, str | float]]) -> Iterator[str]:
-    """Yield the lines of a table."""
-    yield "| " + " | ".join(rows[0]) + " |"
-    yield "|" + " --- |" * len(rows[0])
-    for row in rows:
-        cells = (value if isinstance(value, str) else f"{value:.4g}" for value in row.values())
-        yield "| " + " | ".join(cells) + " |"

@@ -6,6 +6,7 @@ Owns which object of which table enters, once, and with what. Does not own table
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,14 @@ from scipy.spatial import KDTree
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.membership.red_sequence import RedSequence
-from survey_classifier.sources.formats import read_table
+from survey_classifier.sources.formats import read_table, table_columns
 from survey_classifier.sources.sky import is_new_object, on_unit_sphere
 from survey_classifier.training.calibration_recipe import (
     CalibrationRecipe,
     LabeledTable,
     TruthSettings,
 )
+from survey_classifier.training.evaluation.wanted import SEEN
 
 __all__ = ["CalibrationSample", "load_calibration_sample"]
 
@@ -68,17 +70,21 @@ def load_calibration_sample(recipe: CalibrationRecipe) -> CalibrationSample:
         If there is no such red sequence.
     SourcesError
         If a table can't be read, a label is unknown, a position is missing, an object has two
-        labels, no object has a score, or there are no members or no other galaxies.
+        labels, no object has a score, there are no members or no other galaxies that have, or the
+        scores are no test: all of one fold, or of objects that their network had seen.
     """
     sequence = RedSequence.read(recipe.named(recipe.red_sequence))
     parts: list[CalibrationSample] = []
     for data in recipe.data:
         parts.append(_without_known(_read_labeled(data, recipe, sequence), parts))
     sample = _with_scores(_joined(parts), recipe)
-    galaxies = sample.is_member[~sample.is_star]
+    galaxies = sample.is_member[~sample.is_star & np.isfinite(sample.p_image)]
     for what, n in (("member", galaxies.sum()), ("other galaxy", (~galaxies).sum())):
         if not n:
-            raise SourcesError(f"the tables of {recipe.name} hold no {what}; correct [labels]")
+            raise SourcesError(
+                f"the tables of {recipe.name} hold no {what} with a score; correct [labels], or "
+                "give scores of more objects"
+            )
     return sample
 
 
@@ -172,7 +178,8 @@ def _with_scores(sample: CalibrationSample, recipe: CalibrationRecipe) -> Calibr
     """Return the objects with their scores and folds."""
     columns = recipe.scores.columns
     path = recipe.path(recipe.scores.table)
-    table = read_table(path, [columns.id, columns.fold, columns.p_image])
+    told = (SEEN,) if SEEN in table_columns(path) else ()
+    table = read_table(path, [columns.id, columns.fold, columns.p_image, *told])
     score = table.numbers(columns.p_image)
     fold = table.numbers(columns.fold)
     wrong = np.isnan(fold) | (fold != np.floor(fold)) | (score < 0) | (score > 1)
@@ -186,9 +193,27 @@ def _with_scores(sample: CalibrationSample, recipe: CalibrationRecipe) -> Calibr
     scored = found >= 0
     if not scored.any():
         raise SourcesError(f"no id of {path} is one of the labeled objects; correct columns.id")
+    if not np.isfinite(score[found[scored]]).any():
+        raise SourcesError(f"no labeled object has a score in {path}; correct columns.p_image")
+    _require_held_out(path, fold[found[scored]], table.text(SEEN)[found[scored]] if told else None)
     points = on_unit_sphere(sample.ra_deg, sample.dec_deg)
     _, nearest = KDTree(points[scored]).query(points)
     rows = found[scored][np.asarray(nearest)]
     p_image = np.where(scored, score[found], np.nan)
     values = {field.name: getattr(sample, field.name) for field in fields(sample)}
     return CalibrationSample(**(values | {"p_image": p_image, "fold": fold[rows].astype(np.int64)}))
+
+
+def _require_held_out(path: Path, fold: Floats, seen: npt.NDArray[np.object_] | None) -> None:
+    """Raise unless scores are of networks that had not seen the objects, as far as is told."""
+    n_seen = 0 if seen is None else int((seen == "yes").sum())
+    if n_seen:
+        raise SourcesError(
+            f"{n_seen} of the {len(fold)} labeled objects of {path} had been seen by the network "
+            f"that scored them (column {SEEN!r}): their scores are no test; give out-of-fold scores"
+        )
+    if len(np.unique(fold)) < 2:
+        raise SourcesError(
+            f"all scores of {path} are of one fold, so nothing would be held out to judge the "
+            "evidence by; give the out-of-fold scores of a training with two folds or more"
+        )

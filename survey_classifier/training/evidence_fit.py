@@ -184,7 +184,8 @@ def _fit_color(sample: CalibrationSample, mag_nodes: Floats) -> ColorEvidence:
 def _held_out_llrs(sample: CalibrationSample, mag_nodes: Floats) -> tuple[Floats, Floats]:
     """Return llr_image and llr_color, shape ``(2, n)``, and the log-odds of the prior.
 
-    Each of an object is by densities of the other folds.
+    Each of an object is by densities of the other folds; of a single fold, as where one of two is
+    held out, by its own.
     """
     llrs, prior = np.full((2, len(sample)), np.nan), np.full(len(sample), np.nan)
     for seen, held in _folds(sample):
@@ -199,16 +200,11 @@ def _held_out_llrs(sample: CalibrationSample, mag_nodes: Floats) -> tuple[Floats
 def _folds(
     sample: CalibrationSample,
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
-    """Yield for each fold the objects of the others and its own."""
+    """Yield for each fold the objects of the others and its own; of one fold, all and all."""
     numbers = np.unique(sample.fold)
-    if len(numbers) == 1:
-        raise SourcesError(
-            "all scores are of one fold, so nothing would be held out to weigh and judge the "
-            "evidence by; give the out-of-fold scores of a training with n_folds of 2 or more"
-        )
     for number in numbers:
         held = sample.fold == number
-        yield ~held, held
+        yield (~held if len(numbers) > 1 else held), held
 
 
 def _inside(share: float) -> float:

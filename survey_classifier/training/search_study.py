@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from survey_classifier.errors import ConfigError, RunMismatchError
+from survey_classifier.errors import ConfigError, RunError, RunMismatchError
+from survey_classifier.files import replacing
 from survey_classifier.model.checkpoint import file_digest
 from survey_classifier.model.shipped import resolve_checkpoint
 from survey_classifier.training.identity import data_digests
@@ -45,6 +46,7 @@ __all__ = [
 
 METRICS, SECONDS, REASON, RECIPE = "metrics", "seconds", "reason", "recipe"
 """What is noted of each trial."""
+JOURNAL = "study.journal"
 OF = "of"
 """What is noted of the study: names and digests of all that a trial's figures depend on."""
 
@@ -137,12 +139,15 @@ def open_study(settings: SearchSettings, of: dict[str, str]) -> optuna.Study:
     ------
     RunMismatchError
         If the folder holds a study of something else.
+    RunError
+        If its journal is damaged.
     OSError
         If it can't be written.
     """
     folder = settings.out_folder
+    mend_journal(folder / JOURNAL)
     with _quiet():
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         names = optuna.get_all_study_names(storage)
         if names and settings.name not in names:
             raise _of_another(folder, [f"name, {names[0]}"])
@@ -160,6 +165,43 @@ def open_study(settings: SearchSettings, of: dict[str, str]) -> optuna.Study:
         names = [*of, *(known.keys() - of.keys())]
         raise _of_another(folder, [name for name in names if known.get(name) != of.get(name)])
     return study
+
+
+def mend_journal(path: Path) -> None:
+    """Take off a last line that was not written whole, as where the power failed.
+
+    What it told had not happened for anybody yet: it is done again.
+
+    Parameters
+    ----------
+    path
+        Of the journal; it need not be there.
+
+    Raises
+    ------
+    RunError
+        If another line can't be read.
+    OSError
+        If it can't be written.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            json.loads(line)
+            is_whole = line.endswith(b"\n")
+        except ValueError:
+            is_whole = False
+        if is_whole:
+            continue
+        if number < len(lines):
+            raise RunError(
+                f"line {number} of {path} can't be read; put the file back from a copy, or remove "
+                "the folder to begin anew"
+            )
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join(lines[:-1]))
 
 
 def _of_another(folder: Path, things: Sequence[str]) -> RunMismatchError:

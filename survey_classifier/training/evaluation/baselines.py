@@ -38,6 +38,8 @@ BESIDE = -2
 """Stands for the fold of objects that are beside those that are judged."""
 SEED = 0
 N_TREES = 300
+MOST_FITTED = 50_000
+"""Objects that are fitted to; of more these are drawn, which are enough for forecasts so simple."""
 LEAST_LEAF = 5
 """Objects in a leaf, so that shares in it are probabilities."""
 
@@ -119,5 +121,8 @@ def _fitted(
     share = float(is_member[seen].mean()) if seen.any() else 0.5
     if classifier is None or features is None or share in (0.0, 1.0) or not seen.any():
         return np.full(int(held.sum()), share)
-    classifier.fit(features[seen], is_member[seen])
+    rows = np.flatnonzero(seen)
+    if len(rows) > MOST_FITTED:
+        rows = np.random.default_rng(SEED).choice(rows, MOST_FITTED, replace=False)
+    classifier.fit(features[rows], is_member[rows])
     return np.asarray(classifier.predict_proba(features[held])[:, 1], dtype=np.float64)

@@ -110,7 +110,7 @@ def setting(found, file, *paths):
 def test_objects_are_joined_by_id_and_each_is_judged_once(folder):
     found, _ = judged(folder)
     assert found.truth.object_id.tolist() == ["s1", "s2", "s3", "p2", "p3"]
-    assert found.p["image score out of fold"].tolist() == [0.9, 0.2, 0.6, 0.7, 0.1]
+    assert found.p["image score"].tolist() == [0.9, 0.2, 0.6, 0.7, 0.1]
     assert found.truth.true_class.tolist() == [
         "cluster", "background", "star", "cluster", "background",
     ]  # fmt: skip
@@ -416,7 +416,7 @@ def test_claimed_errors_are_read_with_what_they_are_errors_of(folder):
     header = ["id", "fold", "p_member", "p_err"]
     rows = [("s1", 0, 0.2, 0.1), ("s2", 0, 0.5, ""), ("s1", 0, 0.4, 0.3), ("p2", 1, 0.6, 0.2)]
     write(folder / "scores.csv", header, rows)
-    claim = judged(folder)[0].claims["image score out of fold"]
+    claim = judged(folder)[0].claims["image score"]
     assert claim.p == pytest.approx([0.3, 0.5, 0.6])
     np.testing.assert_allclose(claim.p_err, [0.2, np.nan, 0.2])
     # A run's are those of the network's score, whatever is judged; of one view there are none.
@@ -596,9 +596,21 @@ def test_a_leaky_copy_makes_an_object_seen(folder):
     assert found.truth.object_id[found.is_seen].tolist() == ["s1"]
 
 
+def test_where_first_weights_may_know_the_objects_that_is_said(folder):
+    rows = [("s1", 0, "unknown", 0.9), ("s2", 1, "unknown", 0.2), ("p2", 1, "no", 0.7)]
+    path = write(folder / "began.csv", ["id", "fold", "seen", "p_member"], rows)
+    found, file = judged(folder, scores="began.csv")
+    assert list(found.p) == ["image score"]
+    said = setting(found, file, path)
+    assert said.seen.startswith("The networks began with weights of another training; whether that")
+    assert not said.is_optimistic
+
+
 def test_seen_is_yes_or_no(folder):
     write(folder / "odd.csv", ["id", "fold", "seen", "p_member"], [("s1", 0, "perhaps", 0.5)])
-    with pytest.raises(SourcesError, match=r"column 'seen' of .* holds 'perhaps'; write yes or no"):
+    with pytest.raises(
+        SourcesError, match=r"'seen' of .* holds 'perhaps'; write yes, no or unknown"
+    ):
         read_scores(folder / "odd.csv")
 
 

@@ -229,6 +229,21 @@ def test_no_network_scores_what_it_has_seen(
         assert torch.equal(tensor, keep[-1].state_dict()[name])
 
 
+def test_a_class_of_fewer_objects_than_folds_is_refused(recipe_path: Path) -> None:
+    """Its figures would be of chance alone."""
+    text = recipe_path.read_text()
+    table = recipe_path.with_name(f"{recipe_path.stem}.csv")
+    with (recipe_path.parent / "objects.csv").open() as file:
+        rows = list(csv.reader(file))
+    others = [row for row in rows[1:] if row[3] != "member"]
+    write_table(table, [tuple(row) for row in [*others, rows[1]]])
+    first = text.index("[[data]]", text.index("[[data]]") + 1)
+    alone = text[:first] + text[text.index("[split]") :]
+    recipe_path.write_text(alone.replace("objects.csv", table.name))
+    with pytest.raises(SourcesError, match=r"class 'member' has 1 object, fewer than the 2 folds"):
+        train(recipe_path)
+
+
 def test_the_rate_rises_and_falls() -> None:
     settings = FitSettings(rate=0.5, epochs=10)
     rates = [rate_at(step, 200, settings) / 0.5 for step in range(200)]

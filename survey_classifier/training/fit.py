@@ -13,7 +13,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from survey_classifier.errors import RunError, once_written
 from survey_classifier.files import replacing
@@ -21,7 +20,7 @@ from survey_classifier.model.card import DataDigest, ModelCard
 from survey_classifier.model.checkpoint import save_checkpoint
 from survey_classifier.model.network import Network
 from survey_classifier.training.dataset import TrainingSet, load_training_set
-from survey_classifier.training.hindsight import SEEN, hindsight
+from survey_classifier.training.hindsight import SEEN, Hindsight, hindsight
 from survey_classifier.training.identity import identity
 from survey_classifier.training.judgment import Judged, by_folds, by_parts
 from survey_classifier.training.lessons import Lesson
@@ -148,7 +147,7 @@ def _told_again(recipe: Recipe, done: ModelCard) -> list[str]:
 def _write(recipe: Recipe, data: TrainingSet, start: Start, judged: Judged, own: str) -> list[str]:
     """Write what came of a training, and return the lines that tell of it."""
     known = hindsight(recipe, data, start, judged)
-    _write_predictions(recipe, data, judged, known.seen)
+    _write_predictions(recipe, data, judged, known)
     novelty, novelty_fit = judged.novelty
     card = recipe.draft_card(
         description=" ".join([recipe.description, *(f"Note: {note}." for note in known.notes)]),
@@ -214,14 +213,13 @@ def _fingerprint(recipe: Recipe, digests: tuple[DataDigest, ...], n_process: int
     return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 
-def _write_predictions(
-    recipe: Recipe, data: TrainingSet, judged: Judged, seen: npt.NDArray[np.bool_]
-) -> None:
+def _write_predictions(recipe: Recipe, data: TrainingSet, judged: Judged, known: Hindsight) -> None:
     """Write what was said of each object, and whether by a network that had seen it.
 
     ``p_err`` is how far its views disagree on the member probability; empty where there is one.
     """
     labels, classes, path = data.labels, recipe.labels.classes, recipe.predictions_path
+    seen = np.select([known.seen, known.is_unsure], ["yes", "unknown"], "no")
     columns = judged.samples.rows, judged.fold, seen, judged.probability, judged.p_err
     try:
         with (
@@ -231,7 +229,7 @@ def _write_predictions(
             writer = csv.writer(file, lineterminator="\n")
             names = (f"p_{name}" for name in classes)
             writer.writerow([*PREDICTIONS_HEADER, "fold", "seen", *names, "p_err"])
-            for row, fold, is_seen, probability, p_err in zip(*columns, strict=True):
+            for row, fold, said, probability, p_err in zip(*columns, strict=True):
                 writer.writerow(
                     [
                         labels.object_id[row],
@@ -239,7 +237,7 @@ def _write_predictions(
                         f"{labels.dec_deg[row]:.7f}",
                         classes[labels.label[row]],
                         fold,
-                        "yes" if is_seen else "no",
+                        said,
                         *(f"{p:.6f}" for p in probability),
                         "" if np.isnan(p_err) else f"{p_err:.6f}",
                     ]

@@ -31,7 +31,10 @@ class Hindsight:
 
     seen: npt.NDArray[np.bool_]
     """Whether the network that scored it, or one that it began from, had been trained on the
-    object; of each score, shape ``(n,)``."""
+    object as far as is known; of each score, shape ``(n,)``."""
+    is_unsure: npt.NDArray[np.bool_]
+    """Whether that is not known: first weights had been fitted to other files, which may hold the
+    object under another name."""
     metrics: dict[str, float]
     """The figures, by names that tell."""
     notes: tuple[str, ...]
@@ -42,7 +45,8 @@ def hindsight(recipe: Recipe, data: TrainingSet, start: Start, judged: Judged) -
     """Find out which scores are of objects that their network had been trained on.
 
     Of a mosaic that first weights were fitted to nobody can say which objects these were, so all
-    that are cut from it count.
+    that are cut from it count. Of a file that they were not fitted to nobody can say which of its
+    objects they know from another.
 
     Parameters
     ----------
@@ -58,20 +62,28 @@ def hindsight(recipe: Recipe, data: TrainingSet, start: Start, judged: Judged) -
     known = [start.seen(origin) for origin in data.origins]
     began = np.array([bool(names) for names in known])[data.block_of][judged.samples.rows]
     seen = judged.seen | began
+    first = tuple(digest.name for digest in start.data)
+    is_unsure = ~seen if first else np.zeros_like(seen)
     names = list(_named(recipe, data, known))
     notes = []
     if began.any():
         notes.append(
             f"the first weights, of {start.checkpoint[0].name}, had seen {', '.join(names)}, so"
-            f" {began.sum()} of {len(began)} scores are of objects that count as seen"
+            f" {began.sum()} of {len(began)} scores are of objects that count as seen; {BETTER}"
+        )
+    if is_unsure.any():
+        notes.append(
+            f"the first weights, of {start.checkpoint[0].name}, were fitted to objects of"
+            f" {', '.join(first)}; whether {is_unsure.sum()} of {len(seen)} scores are of any of"
+            " these is not known: if so, figures are better than they would be of other objects"
         )
     if judged.seen.any():
         n_test = int((judged.fold != SECOND_SAMPLE).sum())
         notes.append(
             f"the split leaks: {judged.seen.sum()} of {n_test} copies in the test are of objects"
-            " that the network had been trained on"
+            f" that the network had been trained on; {BETTER}"
         )
-    return Hindsight(seen, _renamed(judged, seen), tuple(f"{note}; {BETTER}" for note in notes))
+    return Hindsight(seen, is_unsure, _renamed(judged, seen), tuple(notes))
 
 
 def _named(recipe: Recipe, data: TrainingSet, known: list[tuple[str, ...]]) -> Iterator[str]:

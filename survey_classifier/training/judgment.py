@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from survey_classifier.errors import SourcesError
 from survey_classifier.membership.claimed_errors import error_correlation, error_correlation_alike
 from survey_classifier.model.card import NoveltyFit
 from survey_classifier.model.network import Network
@@ -27,6 +28,7 @@ from survey_classifier.training.novelty import fit_novelty, unseen_distances
 from survey_classifier.training.optimize import Task
 from survey_classifier.training.samples import Samples
 from survey_classifier.training.split import SECOND_SAMPLE, random_parts, strip_folds
+from survey_classifier.words import counted
 
 __all__ = ["Judged", "by_folds", "by_parts"]
 
@@ -81,8 +83,14 @@ def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
     -------
     Judged or None
         None in processes that do not lead.
+
+    Raises
+    ------
+    SourcesError
+        If a class has fewer objects than there are folds.
     """
     labels, rows = task.data.labels, task.data.for_training
+    _require_enough(task, rows, split)
     fold = strip_folds(labels.ra_deg[rows], labels.dec_deg[rows], split.axis, split.n_folds)
     logits = np.full((len(rows), task.card.n_views, len(task.card.classes)), np.nan)
     distance = np.full((len(rows), 2), np.nan)
@@ -108,6 +116,17 @@ def by_folds(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:
         final, novelty, temperature, metrics, Samples.of(rows), fold, seen, probability, p_err
     )
     return _with_second_sample(task, judged)
+
+
+def _require_enough(task: Task, rows: npt.NDArray[np.intp], split: SplitSettings) -> None:
+    """Raise unless each class can be in every fold: figures of less would be of chance alone."""
+    found = np.bincount(task.data.labels.label[rows], minlength=len(task.card.classes))
+    for name, n in zip(task.card.classes, found.tolist(), strict=True):
+        if n < split.n_folds:
+            raise SourcesError(
+                f"class {name!r} has {counted(n, 'object')}, fewer than the {split.n_folds} folds;"
+                " add data, or choose fewer n_folds in [split]"
+            )
 
 
 def by_parts(task: Task, split: SplitSettings, fit: Fit) -> Judged | None:

@@ -41,7 +41,7 @@ __all__ = ["Claim", "Scores", "column_names_of", "read_scores", "renamed"]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-SAID_OF_SEEN = {"yes": True, "no": False}
+SAID_OF_SEEN = ("yes", "no", "unknown")
 """Cells of that column of ``train``: whether the network had been trained on the object."""
 TRAINED = "-out-of-fold"
 """End of the name of a table that ``train`` writes."""
@@ -87,6 +87,8 @@ class Scores:
     out of fold."""
     seen: Bools | None
     """Whether the network that scored the object had been trained on it; None: not told."""
+    is_unsure: Bools
+    """Whether the table says that this is not known."""
     start_had_seen: bool
     """Whether the network began with weights that had seen what it is scored on."""
     mag: Floats
@@ -142,7 +144,8 @@ def read_scores(path: Path, wanted: Wanted = USUAL) -> Scores:
         posterior=posterior,
         origin=origin,
         fold=None if columns.fold is None else _folds(file, table.numbers(columns.fold)),
-        seen=_seen(table) if columns.has_seen else None,
+        seen=_seen(table) == "yes" if columns.has_seen else None,
+        is_unsure=_seen(table) == "unknown" if columns.has_seen else np.zeros(len(table), np.bool_),
         start_had_seen=columns.fold == BEGUN,
         mag=known.get("r0", unknown),
         delta_rs=known.get("delta_rs", unknown),
@@ -186,8 +189,8 @@ def renamed(scores: Scores, new: Mapping[str, str]) -> Scores:
 
 def _titled(scores: Scores) -> Scores:
     """Return scores of ``train`` under the names of what they are."""
-    had_seen = scores.start_had_seen or (scores.seen is not None and bool(scores.seen.any()))
-    is_out_of_fold = split_of(scores.fold) == "folds" and not had_seen
+    is_new = scores.seen is not None and not (scores.seen | scores.is_unsure).any()
+    is_out_of_fold = split_of(scores.fold) == "folds" and is_new and not scores.start_had_seen
     claimed = [] if scores.claim is None else [scores.claim.of]
     names = dict.fromkeys([*scores.p, *claimed])
     return renamed(
@@ -225,6 +228,7 @@ def _each_once(scores: Scores, id_name: str) -> Scores:
         p={name: mean(p) for name, p in scores.p.items()},
         fold=scores.fold[first],
         seen=None if scores.seen is None else np.bincount(copy_of, scores.seen) > 0,
+        is_unsure=scores.is_unsure[first],
         mag=scores.mag[first],
         delta_rs=scores.delta_rs[first],
         delta_rs_err=scores.delta_rs_err[first],
@@ -260,13 +264,15 @@ def _claim(table: RawTable, err: str, of: str) -> Claim | None:
     return Claim(of, probability(table, of), p_err) if np.isfinite(p_err).any() else None
 
 
-def _seen(table: RawTable) -> Bools:
+def _seen(table: RawTable) -> npt.NDArray[np.object_]:
     """Return what ``train`` says of objects: whether their network was trained on them."""
     said = table.text(SEEN)
     odd = [word for word in dict.fromkeys(said.tolist()) if word not in SAID_OF_SEEN]
     if odd:
-        raise SourcesError(f"column {SEEN!r} of {table.path} holds {odd[0]!r}; write yes or no")
-    return np.array([SAID_OF_SEEN[word] for word in said], dtype=np.bool_)
+        raise SourcesError(
+            f"column {SEEN!r} of {table.path} holds {odd[0]!r}; write yes, no or unknown"
+        )
+    return said
 
 
 def _folds(file: Path, fold: Floats) -> npt.NDArray[np.int64]:

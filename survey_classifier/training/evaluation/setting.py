@@ -34,6 +34,10 @@ SAID: dict[Split, str] = {
     "second sample": "All scores are of a second sample, which no network was fitted to.",
 }
 NOT_SEEN = "No score is of an object that its network had seen."
+UNSURE = (
+    "The networks began with weights of another training; whether that had seen these objects is "
+    "not known."
+)
 SECOND = (
     "Those of the second sample are of objects that no network was fitted to; the two samples are "
     "judged apart, too."
@@ -121,6 +125,8 @@ def _seen(scores: Scores, trained_on: Sequence[str], n_seen: int, n: int) -> str
     if split in ("folds", "part"):
         of_folds = " They are out of fold." if split == "folds" else ""
         said = SAID[split] if scores.seen is None else f"{NOT_SEEN}{of_folds}"
+        if scores.is_unsure.any():
+            said = UNSURE
         has_second = scores.fold is not None and (scores.fold == SECOND_SAMPLE).any()
         return f"{said} {SECOND}" if has_second else said
     if split in SAID:

@@ -23,8 +23,9 @@ from survey_classifier.training.evaluation.compared import read_compared
 from survey_classifier.training.evaluation.folder import PAGE, check_folder, replaced_folder
 from survey_classifier.training.evaluation.forms import THRESHOLD
 from survey_classifier.training.evaluation.galleries import gallery, worst_errors
-from survey_classifier.training.evaluation.judged import Judged, Match, join
+from survey_classifier.training.evaluation.judged import Judged, join
 from survey_classifier.training.evaluation.markdown import evaluation_markdown
+from survey_classifier.training.evaluation.matching import Match
 from survey_classifier.training.evaluation.page import Pictures, evaluation_page
 from survey_classifier.training.evaluation.pixels import Pixels
 from survey_classifier.training.evaluation.profiles import radial_profiles

@@ -1,32 +1,35 @@
 """Judged objects: truth and scores of the same objects, each once.
 
-Owns which score belongs to which true object, and in which fold an object is. Does not own the
-reading of either (``truth``, ``scores``).
+Owns which of several rows of an object is judged, in which fold it is, and what became of all rows.
+Does not own which score belongs to which row (``matching``) nor the reading of either (``truth``,
+``scores``).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
 
 from survey_classifier.errors import SourcesError
 from survey_classifier.sources.sky import (
     SAME_OBJECT_ARCSEC,
-    nearest_within,
     object_groups,
-    on_unit_sphere,
 )
 from survey_classifier.training.evaluation.folds import Split, is_regrouped, split_of
+from survey_classifier.training.evaluation.matching import (
+    Match,
+    first_of_each,
+    rows_of,
+    scored_rows,
+)
 from survey_classifier.training.evaluation.scores import Claim, Scores
 from survey_classifier.training.evaluation.settings import TruthFile
 from survey_classifier.training.evaluation.truth import CLASSES, Truth
 from survey_classifier.training.split import SECOND_SAMPLE, strip_folds
 
-__all__ = ["Judged", "Match", "join"]
+__all__ = ["Judged", "join"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -34,7 +37,6 @@ Objects = npt.NDArray[np.object_]
 TWIN = f"within {SAME_OBJECT_ARCSEC:g} arcsec of another"
 OTHER_TWIN = f"{TWIN}, which has another class"
 """What became of rows of an object that is named already."""
-Match = Literal["id", "position"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +115,22 @@ def join(
         If they share no object, or only members or only others.
     """
     group = object_groups(truth.ra_deg, truth.dec_deg)
-    row = _scored_rows(truth, scores, group, match)
+    row = scored_rows(truth, scores, group, match)
     scored = row >= 0
-    first = _first_of_each(group, scored)
-    lost = _first_of_each(group, ~scored & ~np.isin(group, group[scored]))
-    rows_there = [_rows_of(group[first], group, _scored_rows(truth, other, group, match))
+    first = first_of_each(group, scored)
+    lost = first_of_each(group, ~scored & ~np.isin(group, group[scored]))
+    rows_there = [rows_of(group[first], group, scored_rows(truth, other, group, match))
                   for other in others]  # fmt: skip
-    shared = np.all([rows >= 0 for rows in rows_there], axis=0) if others else first >= 0
-    if not shared.any():
-        raise SourcesError(
-            f"no object has a score in all of {', '.join(str(s.path) for s in (scores, *others))}; "
-            "compare tables of the same objects"
-        )
+    shared = np.all([first >= 0, *(rows >= 0 for rows in rows_there)], axis=0)
+    _require_some(shared, [scores, *others])
     kept = first[shared]
-    whose = _rows_of(group[kept], group, np.arange(len(truth)))
+    whose = rows_of(group[kept], group, np.arange(len(truth)))
     found = truth.take(whose)
     _require_both(found)
     rows = row[kept]
     split = split_of(None if scores.fold is None else scores.fold[rows])
-    # There may be more to fit what is put beside the scores to than what they are of.
-    is_part = split == "part" and len(lost) > len(found) and _has_both(truth.take(lost))
-    beside = truth.take(lost if is_part else lost[:0])
-    fold = _folds(found, scores, rows, file, is_part=is_part)
+    beside = _beside(truth.take(lost), found, split)
+    fold = _folds(found, scores, rows, file, is_part=len(beside) > 0)
     tables = [(scores, rows), *((o, r[shared]) for o, r in zip(others, rows_there, strict=True))]
     lacking = {o.name: first[r < 0] for o, r in zip(others, rows_there, strict=True)}
     return Judged(
@@ -154,14 +150,26 @@ def join(
     )
 
 
-def _has_both(found: Truth) -> bool:
-    return len(np.unique(found.is_member)) == 2
+def _beside(lost: Truth, found: Truth, split: Split) -> Truth:
+    """Return those without a score, where more can be fitted to them than to those with one."""
+    is_part = split == "part" and len(lost) > len(found) and len(np.unique(lost.is_member)) == 2
+    return lost if is_part else lost.take(np.zeros(len(lost), dtype=np.bool_))
+
+
+def _require_some(shared: npt.NDArray[np.bool_], tables: Sequence[Scores]) -> None:
+    """Raise unless some object has a score in all tables."""
+    if not shared.any():
+        raise SourcesError(
+            f"no object has a score in all of {', '.join(str(table.path) for table in tables)}; "
+            "compare tables of the same objects"
+        )
 
 
 def _require_both(found: Truth) -> None:
     """Raise unless there are members and others."""
-    if not _has_both(found):
-        what = "members only" if found.is_member.any() else "no member"
+    n_member = int(found.is_member.sum())
+    if n_member in (0, len(found)):
+        what = "no member" if n_member == 0 else "members only"
         raise SourcesError(f"the {len(found)} objects with a score hold {what}; add tables")
 
 
@@ -176,7 +184,7 @@ def _fates(
     for name, rows in lacking.items():
         fate[np.isin(group, group[rows])] = f"without a score in {name}"
     is_first = np.zeros(len(truth), dtype=np.bool_)
-    is_first[_first_of_each(group, np.ones(len(truth), dtype=np.bool_))] = True
+    is_first[first_of_each(group, np.ones(len(truth), dtype=np.bool_))] = True
     first_class = np.full(int(group.max()) + 1, "", dtype=object)
     first_class[group[is_first]] = truth.true_class[is_first]
     fate[~is_first] = TWIN
@@ -201,44 +209,6 @@ def _fates_of_scores(
     return {"judged": found.pop("judged"), **dict(found.most_common())}
 
 
-def _scored_rows(truth: Truth, scores: Scores, group: npt.NDArray[np.int64], match: Match) -> Rows:
-    """Return the row of each object's score, -1 where there is none or it is not known."""
-    by_id = match == "id"
-    row = _rows_by_id(truth, scores) if by_id else _rows_by_position(truth, scores, group)
-    scored = row >= 0
-    for p in scores.p.values():
-        scored &= np.isfinite(p[row])
-    if not scored.any():
-        remedy = "--match position, or other columns" if by_id else "other columns"
-        raise SourcesError(
-            f"no object of the truth has a score in {scores.path} by {match}; try {remedy}"
-        )
-    if by_id:
-        _require_one_place(truth, row, group)
-    return np.where(scored, row, -1)
-
-
-def _require_one_place(truth: Truth, row: Rows, group: npt.NDArray[np.int64]) -> None:
-    """Raise if objects at several places have one score, as where two tables count from 0."""
-    known = np.flatnonzero(row >= 0)
-    pairs = np.unique(np.stack([row[known], group[known]]), axis=1)
-    rows, n_place = np.unique(pairs[0], return_counts=True)
-    if (n_place > 1).any():
-        name = truth.object_id[row == rows[n_place > 1][0]][0]
-        raise SourcesError(
-            f"{name!r} names objects at different places in the tables of the truth; use "
-            "--match position, or give each an identifier of its own"
-        )
-
-
-def _rows_of(wanted: npt.NDArray[np.int64], group: npt.NDArray[np.int64], row: Rows) -> Rows:
-    """Return the first known row of each wanted group, -1 where it has none."""
-    first = _first_of_each(group, row >= 0)
-    row_of_group = np.full(int(group.max()) + 1, -1, dtype=np.intp)
-    row_of_group[group[first]] = row[first]
-    return row_of_group[wanted]
-
-
 def _folds(
     truth: Truth, scores: Scores, rows: Rows, file: TruthFile, *, is_part: bool
 ) -> npt.NDArray[np.int64]:
@@ -254,32 +224,6 @@ def _folds(
         fold = fold.copy()
         fold[inside] = _strips(truth.take(inside), file)
     return fold
-
-
-def _rows_by_id(truth: Truth, scores: Scores) -> Rows:
-    """Return the row of each object's score, -1 where there is none."""
-    row_of = {name: row for row, name in enumerate(scores.object_id.tolist())}
-    return np.array([row_of.get(name, -1) for name in truth.object_id], dtype=np.intp)
-
-
-def _rows_by_position(truth: Truth, scores: Scores, group: npt.NDArray[np.int64]) -> Rows:
-    """Return the row of the nearest score; one that is nearer to another object is that one's."""
-    known = np.flatnonzero(np.isfinite(scores.ra_deg) & np.isfinite(scores.dec_deg))
-    if not len(known):
-        raise SourcesError(f"{scores.path} has no positions ra, dec; use --match id")
-    points = on_unit_sphere(truth.ra_deg, truth.dec_deg)
-    targets = on_unit_sphere(scores.ra_deg[known], scores.dec_deg[known])
-    nearest, _, _ = nearest_within(points, targets, SAME_OBJECT_ARCSEC)
-    _, back = KDTree(points).query(targets[nearest])
-    is_own = (nearest >= 0) & (group[np.asarray(back)] == group)
-    return np.where(is_own, known[nearest], -1).astype(np.intp)
-
-
-def _first_of_each(group: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]) -> Rows:
-    """Return the first allowed row of each group, ascending."""
-    rows = np.flatnonzero(allowed)
-    _, first = np.unique(group[rows], return_index=True)
-    return np.sort(rows[first])
 
 
 def _strips(truth: Truth, file: TruthFile) -> npt.NDArray[np.int64]:

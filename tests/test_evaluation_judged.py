@@ -1,6 +1,7 @@
 """From a truth file and a table of scores to judged objects."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,11 @@ from astropy.io import votable
 from astropy.table import Table
 
 from survey_classifier.errors import ConfigError, SourcesError
+from survey_classifier.membership.evidence_model import EvidenceModel
+from survey_classifier.membership.priors import PriorTable
 from survey_classifier.membership.red_sequence import PERSEUS_GZ
+from survey_classifier.membership.weighing import Weighing
+from survey_classifier.sources.digest import table_digest
 from survey_classifier.sources.formats import table_columns
 from survey_classifier.training.evaluation.account import Account
 from survey_classifier.training.evaluation.breakdown import KINDS, groups, regions
@@ -604,6 +609,24 @@ def test_where_first_weights_may_know_the_objects_that_is_said(folder):
     said = setting(found, file, path)
     assert said.seen.startswith("The networks began with weights of another training; whether that")
     assert not said.is_optimistic
+
+
+def test_a_truth_that_evidence_was_fitted_to_is_no_test_of_it(folder):
+    path = write(folder / "run.csv", ["id", "p_member"], [("s1", 0.9), ("s2", 0.2), ("p2", 0.7)])
+    file = read_truth_file(folder / "truth.toml", {}, ())
+    objects, rows = read_truth(file)
+    scores = read_scores(path)
+    digest = table_digest(folder / "visual.csv")
+    for source, is_said in ((f"Fitted to visual.csv sha256 {digest}.", True), ("Others.", False)):
+        evidence = EvidenceModel.plain({"member": 0.1}).model_copy(update={"source": source})
+        weighing = Weighing(
+            evidence=evidence, prior=PriorTable.read("perseus"), center_deg=(50, 41)
+        )
+        known = replace(scores, origin=replace(scores.origin, weighing=weighing))
+        found = join(objects, known, file, "id")
+        said = setting_of([known], found, file, Account.of(rows, found, file)).said
+        note = "image and color are worth in p_member was fitted to visual.csv: its figures are no"
+        assert (note in said) == is_said
 
 
 def test_seen_is_yes_or_no(folder):

@@ -44,7 +44,7 @@ from tests import small_run
 AT = (30.3, 29.8)
 """Where the source is in the small images."""
 FRAME = ImageFrame(small_run.BANDS, source_px=AT)
-NEW = ["p_image", "p_image_err", "status", "status_reason"]
+NEW = ["p_image", "p_image_err", "valid_fraction", "status", "status_reason"]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,17 @@ def test_images_cut_out_of_a_mosaic_score_as_its_stamps(sky, work):
     assert np.ptp(expected.p_image) > 1e-3  # they can be told apart
     np.testing.assert_allclose(rows.p_image, expected.p_image, atol=1e-6)
     np.testing.assert_allclose(rows.p_image_err, expected.p_image_err, atol=1e-6)
+    assert (rows.valid_fraction == 1).all()
+
+
+def test_how_much_of_a_stamp_an_image_has_is_told(work):
+    with fits.open(work / "images" / "2.fits", mode="update") as hdus:
+        side = hdus["g"].data.shape[0]
+        hdus["g"].data[: side // 2 - 10] = np.nan  # of one band alone
+    rows, _ = scored(work, ["2.fits", "none.fits"])
+    assert rows.status.tolist() == ["classified", "no_image"]
+    assert 0.6 < rows.valid_fraction[0] < 0.9
+    assert np.isnan(rows.valid_fraction[1])
 
 
 def test_every_row_comes_out_in_its_order_with_all_its_columns(work):
@@ -246,7 +257,7 @@ def test_novelty_comes_out_where_the_checkpoint_tells_it(sky, work):
     known = card.model_copy(update={"novelty": NoveltyFit(n_fitted=12, n_unseen=12)})
     save_checkpoint(path, network, known, make_novelty(early, late, torch.stack(far, 1).numpy()))
     rows, _ = scored(work, ["3.fits", "", "7.fits"])
-    assert list(rows)[-5:] == ["p_image", "p_image_err", "novelty", "status", "status_reason"]
+    assert list(rows)[-6:] == [*NEW[:2], "novelty", *NEW[2:]]
     expected = TorchScorer.load(path, "cpu").score(stamps).novelty[[3, 7]]
     np.testing.assert_allclose(rows.novelty, [expected[0], np.nan, expected[1]], atol=1e-3)
 

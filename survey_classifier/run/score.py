@@ -115,6 +115,7 @@ def score(
 ) -> Scored:
     """Score images of sources: the table, row by row, with ``p_image``, its error and a status.
 
+    ``valid_fraction`` is the share of what the network sees that the image has data for.
     ``status_reason`` says why a row has no score; it is null where there is one. ``novelty`` is
     added where the checkpoint tells it, and ``p_image_NAME`` of each other class where there are
     more than two.
@@ -215,7 +216,7 @@ def _names(card: ModelCard) -> list[str]:
     more = [f"p_image_{name}" for name in others] if len(card.classes) > TWO_CLASSES else []
     if card.novelty is not None:
         more.append("novelty")
-    return ["p_image", "p_image_err", *more, "status", "status_reason"]
+    return ["p_image", "p_image_err", *more, "valid_fraction", "status", "status_reason"]
 
 
 def _columns(card: ModelCard, found: ImageScores) -> Columns:
@@ -224,6 +225,7 @@ def _columns(card: ModelCard, found: ImageScores) -> Columns:
         "p_image": found.p_image,
         "p_image_err": found.p_image_err,
         "novelty": found.novelty,
+        "valid_fraction": found.valid_fraction,
         "status": found.status,
         "status_reason": found.reason,
     }

@@ -68,6 +68,8 @@ class ImageScores:
         self.p_image = np.full(n, np.nan, dtype=np.float32)
         self.p_image_err = np.full(n, np.nan, dtype=np.float32)
         self.novelty = np.full(n, np.nan, dtype=np.float32)
+        self.valid_fraction = np.full(n, np.nan, dtype=np.float32)
+        """Share of the stamp that the image has data for; NaN where there is no image of use."""
         self.reason: npt.NDArray[np.object_] = np.full(n, None, dtype=object)
         """Why a row has no score; None where it has one."""
         self._scorer, self._archive, self._frame = scorer, archive, frame
@@ -208,6 +210,7 @@ class ImageScores:
             cut_size_px(card, scale_arcsec),
             rim_px=math.ceil(card.scale_arcsec / scale_arcsec),
         )
+        self.valid_fraction[rows] = stamps.valid_fraction
         status = stamp_statuses(stamps, MIN_VALID_FRACTION)
         good = np.flatnonzero(status == Status.CLASSIFIED.value)
         scores = self._scorer.score(stamps.take(good))

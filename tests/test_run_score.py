@@ -397,6 +397,22 @@ def test_a_flat_image_has_no_data(work, level):
     assert rows.p_image.isna().tolist() == [False, True, True, True, False]
 
 
+@pytest.mark.parametrize(("factor", "said"), [(1 / 255, "up to 0."), (1000, "up to 2")])
+def test_values_that_are_no_display_values_are_refused(work, factor, said):
+    """As where a FITS file has 0 to 1, or flux, and does not tell its unit."""
+    colors(work, 1)
+    image = np.asarray(Image.open(work / "images" / "0.png").convert("RGB")).astype(np.float32)
+    planes = [
+        fits.ImageHDU(image[..., n] * np.float32(factor), name=b) for n, b in enumerate("irg")
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(work / "images" / "odd.fits")
+    table = write_table(work / "table.csv", ["odd.fits"])
+    with pytest.raises(ImageError, match=rf"has values {said}.* of 0 to \d+; bring it"):
+        score(str(work / "net.safetensors"), ImageTable(table, "image", work / "images"),
+              work / "scores.parquet", ImageFrame(tuple("irg"), 0.1))  # fmt: skip
+    assert not (work / "scores.parquet").exists()
+
+
 def test_a_zero_point_means_nothing_to_display_values(work):
     colors(work, 1)
     table = write_table(work / "table.csv", ["0.png"])

@@ -18,6 +18,7 @@ from survey_classifier.images.cut import stamps_from_images
 from survey_classifier.images.decode import Planes, decode
 from survey_classifier.images.frame import ImageFrame
 from survey_classifier.membership.flags import ImageStatus, Status
+from survey_classifier.model.card import ModelCard
 from survey_classifier.model.inputs import MAX_CUT_PX, SCALE_TOLERANCE, cut_size_px
 from survey_classifier.model.scorer import Scorer
 from survey_classifier.run.evidence_settings import MembershipSettings
@@ -30,6 +31,8 @@ MAX_BYTES = 1 << 28
 """What the images that wait, and the stamps made of them, may take."""
 FLOAT_BYTES = 4
 MIN_VALID_FRACTION: float = MembershipSettings.model_fields["min_valid_fraction"].default
+TOO_BRIGHT = 2
+"""Times the largest display value that a network saw; resampled images may have some more."""
 ENOUGH = 20
 """If none of so many images fits what is said of them all, none will."""
 FLAT = "a band of the image has one value all over"
@@ -176,6 +179,8 @@ class ImageScores:
                 f" {card.scale_arcsec:.4g} or finer; choose another checkpoint",
                 name,
             )
+        if card.unit == "display":
+            _require_display(card, planes, name)
         size_px = cut_size_px(card, scale_arcsec)
         if size_px > MAX_CUT_PX:
             raise ImageError(
@@ -233,3 +238,17 @@ class ImageScores:
             row, name, _ = waiting[place]
             reason = FLAT if flat[place] else words[status[place]]
             self._leave_out(row, name, status[place], reason)
+
+
+def _require_display(card: ModelCard, planes: Planes, name: str) -> None:
+    """Raise if an image's values can't be of the scale that a network of display images saw."""
+    known = planes.flux[np.isfinite(planes.flux)]
+    highest = float(known.max(initial=0.0))
+    expected = max(stretch.maximum for stretch in card.stretch.values())
+    is_share = highest <= 1 and (known % 1 != 0).any()
+    if is_share or highest > TOO_BRIGHT * expected:
+        raise ImageError(
+            f"the image has values up to {highest:.4g}, the checkpoint {card.name} saw display"
+            f" values of 0 to {expected:g}; bring it to these",
+            name,
+        )

@@ -116,6 +116,17 @@ def test_several_sources_have_an_index(finished, tmp_path):
     assert sorted(path.name for path in alone.iterdir()) == ["S-020.html", "S-020.png"]
 
 
+@pytest.mark.parametrize("name", ["S-020.png", "S-020.html", "index.html"])
+def test_files_that_are_no_explanation_s_are_not_written_over(finished, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CatalogError, match=rf"{name} is not known to be an expl"):
+        explain(finished, ["S-020", "S-073"], tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+    own = tmp_path / "own"
+    before = [path.name for path in explain(finished, ["S-020"], own)]
+    assert [path.name for path in explain(finished, ["S-020"], own)] == before
+
+
 def test_what_has_no_score_is_said_with_its_status(finished, tmp_path):
     rows = rows_of(finished)
     for status in ("no_data", "saturated", "off_mosaic", "no_position"):

@@ -38,6 +38,7 @@ from survey_classifier.run.explanation_page import (
     explanation_page,
     score_words,
 )
+from survey_classifier.run.page import is_page_of_ours
 from survey_classifier.stamps import Stamps, cut_stamps
 
 __all__ = ["INDEX", "explain"]
@@ -80,7 +81,7 @@ def explain(
         If the folder is no run's.
     CatalogError
         If the catalog can't be read, has no such source, or one that was not classified, or a page
-        can't be written.
+        can't be written or would take the place of a file of somebody else.
     CheckpointError
         If the network is not there, or is not the one that scored.
     MosaicError
@@ -91,6 +92,7 @@ def explain(
     for row in rows:
         _require_classified(row)
     target = out / "explain" if folder is None else folder
+    _require_ours(target, [_stem(str(row["source_id"])) for row in rows])
     pages: list[Path] = []
     told: list[tuple[str, Explained]] = []
     with once_written(lambda: bool(pages)):
@@ -105,6 +107,19 @@ def explain(
         if len(pages) > 1:
             _write(target / INDEX, explanation_index(config.name, told).encode())
     return pages
+
+
+def _require_ours(target: Path, stems: Sequence[str]) -> None:
+    """Raise if something would be written over that is no former explanation."""
+    stems = [*stems, Path(INDEX).stem] if len(stems) > 1 else stems
+    for stem in stems:
+        page, picture = target / f"{stem}.html", target / f"{stem}.png"
+        there = [path for path in (page, picture) if path.exists()]
+        if there and not is_page_of_ours(page, ""):
+            raise CatalogError(
+                f"{there[0]} is not known to be an explanation's and would be written over; name"
+                " another folder with --out, or move it away"
+            )
 
 
 def _stem(source_id: str) -> str:

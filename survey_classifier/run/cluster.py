@@ -287,7 +287,8 @@ def open_workers(kind: str, n_workers: int) -> Iterator[Workers]:
                 n_workers=n_workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                # Nobody is told of it; without an address it would take that of a run's.
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster) as client:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from survey_classifier.errors import SourcesError
 from survey_classifier.sources.formats import read_table
 from survey_classifier.training.recipes import read_recipe
 from survey_classifier.training.thumbnails import (
@@ -74,6 +75,15 @@ def test_a_zip_is_as_good_as_a_folder(folder: Path, archive: Path) -> None:
     assert thumbnails_digest(archive, names) == thumbnails_digest(folder, names[::-1])
     (folder / "a.png").write_bytes(png(7))
     assert thumbnails_digest(archive, names) != thumbnails_digest(folder, names)
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_all_that_are_not_there_are_counted_at_once(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    names = ["a.png", "c.png", "b.png", "d.png"]
+    with pytest.raises(SourcesError, match=r"2 of 4 images .* are not in .*, 'c\.png' first; corr"):
+        read_thumbnails(request.getfixturevalue(kind), names, FRAME, 9)
 
 
 def test_stars_are_where_the_recipe_says(real_data: Path) -> None:

@@ -105,9 +105,9 @@ def score_columns() -> tuple[Column, ...]:
             "float32",
             "",
             "stat.value",
-            "How unlike the network's training the stamp is: -log10 of the share of training "
-            "objects that are odder, extrapolated beyond the oddest; NaN: not classified, or the "
-            "checkpoint tells none",
+            "How unlike the network's training the stamp is: -log10 of the share of objects "
+            "that training held out that are odder, extrapolated beyond the oddest; NaN: not "
+            "classified, or the checkpoint tells none",
             (0.0, np.inf),
         ),
         *(_evidence_column(name, what) for name, what in _EVIDENCE.items()),

@@ -143,7 +143,7 @@ def _numbers(explained: Explained) -> Iterator[tuple[str, str]]:
     if math.isfinite(novelty):
         share = 10.0**-novelty
         words = f"{share:.1%}" if share > 1e-3 else "under 0.1%"
-        yield f"{novelty:.1f}", f"novelty: {words} of the training objects are odder"
+        yield f"{novelty:.1f}", f"novelty: {words} of the objects that training held out are odder"
 
 
 def _figure(explained: Explained, picture: bytes) -> Html:

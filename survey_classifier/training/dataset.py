@@ -54,9 +54,10 @@ class TrainingSet:
     def __post_init__(self) -> None:
         for name, n in zip(self.classes, self._counts(), strict=True):
             if n == 0:
+                rows = "; ".join(roll.line for roll in self.rolls)
                 raise SourcesError(
-                    f"no training object of class {name!r} has pixels; add data or correct"
-                    " the label mapping"
+                    f"no training object of class {name!r} is left ({rows}); add data, or correct"
+                    " mapping and ignore of [labels]"
                 )
 
     def __len__(self) -> int:

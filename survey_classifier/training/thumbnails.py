@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from survey_classifier.errors import SourcesError
 from survey_classifier.images.archive import open_archive
 from survey_classifier.images.cut import stamps_from_images
 from survey_classifier.images.decode import decode
@@ -59,9 +60,19 @@ def read_thumbnails(
     """
     known = ImageFrame(frame.bands, frame.scale_arcsec, frame.source_px, frame.unit)
     with open_archive(origin) as archive:
+        _require_all(origin, [name for name in names if not archive.holds(name)], len(names))
         images = (decode(f"{name} of {origin}", archive.read(name), known) for name in names)
         return stamps_from_images(
             images, len(names), frame.bands, frame.scale_arcsec, size_px, rim_px
+        )
+
+
+def _require_all(origin: Path, absent: Sequence[str], n: int) -> None:
+    """Raise if images are not there, and say how many; one is said when it is read."""
+    if len(absent) > 1:
+        raise SourcesError(
+            f"{len(absent)} of {n} images that are named are not in {origin}, {absent[0]!r} first;"
+            " correct their names, or leave them empty"
         )
 
 

@@ -609,6 +609,14 @@ def test_where_first_weights_may_know_the_objects_that_is_said(folder):
     said = setting(found, file, path)
     assert said.seen.startswith("The networks began with weights of another training; whether that")
     assert not said.is_optimistic
+    # Where it had seen some, the others are not known to be new.
+    rows[0] = ("s1", 0, "yes", 0.9)
+    write(path, ["id", "fold", "seen", "p_member"], rows)
+    found, file = judged(folder, scores="began.csv")
+    assert found.is_seen.tolist() == [True, True, False]
+    said = setting(found, file, path)
+    assert said.seen.endswith("Whether it had seen others of them is not known.")
+    assert said.is_optimistic
 
 
 def test_a_truth_that_evidence_was_fitted_to_is_no_test_of_it(folder):

@@ -64,7 +64,7 @@ class Judged:
     n_lacking: dict[str, int]
     """By other table the objects that have a score, but none there."""
     is_seen: npt.NDArray[np.bool_]
-    """Whether the network that scored the object is known to have been trained on it."""
+    """Whether the network that scored the object had been trained on it, or may have been."""
     rows: dict[str, Rows]
     """By the table's name the row of each object's score there."""
     fate: Objects
@@ -143,11 +143,15 @@ def join(
         split,
         {name: int((truth.true_class[lost] == name).sum()) for name in CLASSES},
         {name: len(some) for name, some in lacking.items()},
-        np.zeros(len(rows), dtype=np.bool_) if scores.seen is None else scores.seen[rows],
+        _may_be_seen(scores)[rows],
         {table.name: some for table, some in tables},
         *_fates(truth, group, whose, lacking),
         _fates_of_scores(scores, row, rows, lacking),
     )
+
+
+def _may_be_seen(scores: Scores) -> npt.NDArray[np.bool_]:
+    return scores.is_unsure if scores.seen is None else scores.seen | scores.is_unsure
 
 
 def _beside(lost: Truth, found: Truth, split: Split) -> Truth:

@@ -113,6 +113,8 @@ def _seen(scores: Scores, trained_on: Sequence[str], n_seen: int, n: int) -> str
     """Say whether the network of some scores had seen the objects."""
     if n_seen:
         alone = " Those that it had not seen are judged apart, too." if n_seen < n else ""
+        if scores.is_unsure.any():
+            alone = " Whether it had seen others of them is not known."
         return (
             f"{n_seen:,} of {n:,} objects had been seen by the network that scored them: their "
             f"scores are no test.{alone}"

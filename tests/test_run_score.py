@@ -407,10 +407,23 @@ def test_values_that_are_no_display_values_are_refused(work, factor, said):
     ]
     fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(work / "images" / "odd.fits")
     table = write_table(work / "table.csv", ["odd.fits"])
-    with pytest.raises(ImageError, match=rf"has values {said}.* of 0 to \d+; bring it"):
+    with pytest.raises(ImageError, match=rf"has values {said}.* up to \d+; bring it"):
         score(str(work / "net.safetensors"), ImageTable(table, "image", work / "images"),
               work / "scores.parquet", ImageFrame(tuple("irg"), 0.1))  # fmt: skip
     assert not (work / "scores.parquet").exists()
+
+
+@pytest.mark.parametrize("maximum", [1.0, 20.0, 100.0])
+def test_a_stretch_may_end_before_the_brightest_pixels(work, maximum):
+    names = colors(work, 2)
+    stretch = {band: {"softening": maximum / 10, "maximum": maximum} for band in "irg"}
+    small_run.write_checkpoint(
+        work / "net.safetensors", bands=tuple("irg"), unit="display", stretch=stretch
+    )
+    found = score(str(work / "net.safetensors"),
+                  ImageTable(write_table(work / "table.csv", names), "image", work / "images"),
+                  work / "scores.parquet", ImageFrame(tuple("irg"), 0.1))  # fmt: skip
+    assert found.lines == ["2 rows = 2 classified"]
 
 
 def test_a_zero_point_means_nothing_to_display_values(work):

@@ -31,8 +31,10 @@ MAX_BYTES = 1 << 28
 """What the images that wait, and the stamps made of them, may take."""
 FLOAT_BYTES = 4
 MIN_VALID_FRACTION: float = MembershipSettings.model_fields["min_valid_fraction"].default
-TOO_BRIGHT = 2
-"""Times the largest display value that a network saw; resampled images may have some more."""
+BRIGHTEST = 1000.0
+"""No display image has more, whatever stretches it, unless its network was made for more."""
+FAR = 10
+"""A stretch may end before the brightest pixels do, or after; by so many times it does not."""
 ENOUGH = 20
 """If none of so many images fits what is said of them all, none will."""
 FLAT = "a band of the image has one value all over"
@@ -245,10 +247,10 @@ def _require_display(card: ModelCard, planes: Planes, name: str) -> None:
     known = planes.flux[np.isfinite(planes.flux)]
     highest = float(known.max(initial=0.0))
     expected = max(stretch.maximum for stretch in card.stretch.values())
-    is_share = highest <= 1 and (known % 1 != 0).any()
-    if is_share or highest > TOO_BRIGHT * expected:
+    is_share = highest <= 1 and expected > FAR and (known % 1 != 0).any()
+    if is_share or highest > max(FAR * expected, BRIGHTEST):
         raise ImageError(
-            f"the image has values up to {highest:.4g}, the checkpoint {card.name} saw display"
-            f" values of 0 to {expected:g}; bring it to these",
+            f"the image has values up to {highest:.4g}, the checkpoint {card.name} is for display"
+            f" values, stretched up to {expected:g}; bring it to these",
             name,
         )

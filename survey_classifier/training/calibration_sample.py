@@ -195,7 +195,8 @@ def _with_scores(sample: CalibrationSample, recipe: CalibrationRecipe) -> Calibr
         raise SourcesError(f"no id of {path} is one of the labeled objects; correct columns.id")
     if not np.isfinite(score[found[scored]]).any():
         raise SourcesError(f"no labeled object has a score in {path}; correct columns.p_image")
-    _require_held_out(path, fold[found[scored]], table.text(SEEN)[found[scored]] if told else None)
+    used = found[scored & np.isfinite(score[found])]
+    _require_held_out(path, fold[used], table.text(SEEN)[used] if told else None)
     points = on_unit_sphere(sample.ra_deg, sample.dec_deg)
     _, nearest = KDTree(points[scored]).query(points)
     rows = found[scored][np.asarray(nearest)]
